@@ -1,0 +1,158 @@
+// The typed door to the compute core: one function a kernel. Two implementations stand behind it:
+// native (C++, float32) and reference (TypeScript, float32 or float64, written to be read).
+// Everything above floor 0 computes through a `Kernels` object and never names an implementation.
+//
+// Arrays are row-major. "Accumulate" adds to what the output holds instead of overwriting it.
+// The order in which a row is summed depends on the row alone: never on how many rows, threads or tiles.
+
+/** Numbers of a tensor: float32 everywhere, float64 only in the reference, to check gradients. */
+export type Floats = Float32Array | Float64Array;
+
+/** nn: A[m,k] B[k,n]; nt: A[m,k] B[n,k]^T; tn: A[k,m]^T B[k,n]. The result is [m,n]. */
+export type MatmulForm = "nn" | "nt" | "tn";
+
+/** How heads lie in the rows of q, k and v, so that fused and separate projections share one kernel. */
+export interface HeadLayout {
+  heads: number;
+  kvHeads: number;
+  headDim: number;
+  /** Elements from one row to the next. */
+  qStride: number;
+  kStride: number;
+  vStride: number;
+  /** First element of query head h is qOffset + floor(h / group) * qGroupStride + (h % group) * headDim, group = heads / kvHeads. */
+  qOffset: number;
+  qGroupStride: number;
+  /** First element of key head j is kOffset + j * kHeadStride; value likewise. */
+  kOffset: number;
+  kHeadStride: number;
+  vOffset: number;
+  vHeadStride: number;
+}
+
+/** Bits of a weight packed for low-bit products. Blocks are 32 weights along the input with one f16 scale. */
+export type WeightScheme = "q8_0" | "q4_0";
+
+/** Weights [outputs, inputs] laid out for one kernel; opaque, never saved. */
+export interface PackedWeight {
+  readonly scheme: "f32" | WeightScheme;
+  readonly outputs: number;
+  readonly inputs: number;
+  readonly data: Uint8Array | Floats;
+}
+
+/** A paged key-value cache of one layer. Pages hold `pageTokens` positions; float32 in this version. */
+export interface KvPages {
+  readonly kvHeads: number;
+  readonly headDim: number;
+  readonly pages: number;
+  /** [page][kvHead][headDim][pageTokens]: keys lie across, so that one vector load reads many positions. */
+  readonly keys: Floats;
+  /** [page][kvHead][pageTokens][headDim] */
+  readonly values: Floats;
+}
+
+/** Positions a page; also the block in which attention sums, in training as in serving. */
+export const pageTokens = 64;
+
+export interface AdamWOptions {
+  learningRate: number;
+  beta1: number;
+  beta2: number;
+  eps: number;
+  weightDecay: number;
+  /** 1-based step, for bias correction. */
+  step: number;
+  /** Gradients are multiplied by this first (clipping, averaging). */
+  gradientScale: number;
+}
+
+export interface Kernels {
+  readonly name: "native" | "reference";
+  /** Zeroed floats, 64-byte aligned where the implementation cares. */
+  allocate(length: number): Floats;
+
+  // -- products ---------------------------------------------------------------
+  /** out[m,n] = or += op(a) op(b). */
+  matmul(out: Floats, a: Floats, b: Floats, m: number, n: number, k: number, form: MatmulForm, accumulate: boolean): void;
+  /** Packs weight [outputs, inputs] once, to be multiplied many times. `inputs` is a multiple of 32 for q8_0 and q4_0. */
+  packWeight(weight: Floats, outputs: number, inputs: number): PackedWeight;
+  /** Packs blocks in the ggml layout (34 bytes a block of 32 for q8_0, 18 for q4_0), row after row of outputs. */
+  packQuantized(blocks: Uint8Array, outputs: number, inputs: number, scheme: WeightScheme): PackedWeight;
+  /** out[rows, outputs] = x[rows, inputs] weight^T. Low-bit weights meet activations rounded to int8 in blocks of 32 (scale amax/127). */
+  matmulPacked(out: Floats, x: Floats, weight: PackedWeight, rows: number): void;
+  /** Floats to ggml blocks; length is a multiple of 32. */
+  quantize(blocks: Uint8Array, x: Floats, scheme: WeightScheme): void;
+  dequantize(out: Floats, blocks: Uint8Array, scheme: WeightScheme): void;
+
+  // -- attention --------------------------------------------------------------
+  /**
+   * Causal attention of many documents packed in one run of rows: row r sees rows starts[r]..r.
+   * out [rows, heads * headDim]; lse [rows, heads] = log of the sum of exp of the scaled scores.
+   * Scores are scaled by 1 / sqrt(headDim). Sums run over blocks of `pageTokens` keys counted from starts[r].
+   */
+  attention(out: Floats, lse: Floats, q: Floats, k: Floats, v: Floats, starts: Int32Array, layout: HeadLayout): void;
+  /** Gradients of `attention`. dq, dk and dv have the layout of q, k and v and are overwritten. */
+  attentionBackward(
+    dq: Floats, dk: Floats, dv: Floats, dout: Floats, out: Floats, lse: Floats,
+    q: Floats, k: Floats, v: Floats, starts: Int32Array, layout: HeadLayout,
+  ): void;
+  /** Writes row r of k and v at position positions[r] of the sequence whose pages are pageTable[sequences[r] * maxPages ...]. */
+  cacheWrite(
+    cache: KvPages, k: Floats, v: Floats, sequences: Int32Array, positions: Int32Array,
+    pageTable: Int32Array, maxPages: number, layout: HeadLayout,
+  ): void;
+  /** Row r attends to positions 0..positions[r] of its sequence. Equal to the bit to `attention` of the whole document. */
+  attentionPaged(
+    out: Floats, q: Floats, cache: KvPages, sequences: Int32Array, positions: Int32Array,
+    pageTable: Int32Array, maxPages: number, layout: HeadLayout,
+  ): void;
+
+  // -- rows -------------------------------------------------------------------
+  /** y = x / sqrt(mean(x^2) + eps) * weight; rstd [rows]. x, y [rows, dim]. */
+  rmsNorm(y: Floats, rstd: Floats, x: Floats, weight: Floats, rows: number, dim: number, eps: number): void;
+  /** dx = or += ...; dweight += ... */
+  rmsNormBackward(
+    dx: Floats, dweight: Floats | undefined, dy: Floats, x: Floats, weight: Floats, rstd: Floats,
+    rows: number, dim: number, accumulate: boolean,
+  ): void;
+  /**
+   * Rotates, in place, `heads` heads of each row by its position (half-split "rotate_half").
+   * Head h starts at offset + floor(h / group) * groupStride + (h % group) * headDim. cos and sin are [maxPosition, headDim / 2].
+   * `inverse` rotates back: the gradient.
+   */
+  rope(
+    x: Floats, positions: Int32Array, cos: Floats, sin: Floats,
+    shape: { heads: number; headDim: number; stride: number; offset: number; group: number; groupStride: number },
+    inverse: boolean,
+  ): void;
+  /** out = silu(gate) * up, elementwise. */
+  swiglu(out: Floats, gate: Floats, up: Floats): void;
+  swigluBackward(dgate: Floats, dup: Floats, dout: Floats, gate: Floats, up: Floats): void;
+  /** out[r] = table[ids[r]], [rows, dim]. Ids are checked against the table. */
+  embedding(out: Floats, table: Floats, ids: Int32Array, dim: number): void;
+  /** dtable[ids[r]] += dout[r], in the order of r. */
+  embeddingBackward(dtable: Floats, dout: Floats, ids: Int32Array, dim: number): void;
+  /**
+   * Per row of logits [rows, vocab]: losses[r] = -log softmax(logits[r])[targets[r]], 0 where targets[r] < 0.
+   * Where gradientScale is not 0, logits become gradientScale * (softmax - onehot), or 0 for masked rows.
+   */
+  crossEntropy(losses: Floats, logits: Floats, targets: Int32Array, vocab: number, gradientScale: number): void;
+
+  // -- vectors ----------------------------------------------------------------
+  /** out = or += alpha * x. */
+  addScaled(out: Floats, x: Floats, alpha: number, accumulate: boolean): void;
+  /** Sum of squares in float64, in fixed chunks of 4096. NaN and infinity pass through. */
+  sumSquares(x: Floats): number;
+  /** One AdamW step, decoupled weight decay: w -= lr * (m^ / (sqrt(v^) + eps) + weightDecay * w). */
+  adamW(weight: Floats, gradient: Floats, m: Floats, v: Floats, options: AdamWOptions): void;
+  /** Index of the largest value, the first on a tie, of each row. */
+  argmax(out: Int32Array, x: Floats, rows: number, columns: number): void;
+
+  // -- storage types ----------------------------------------------------------
+  /** Round to nearest even. */
+  toBf16(out: Uint16Array, x: Floats): void;
+  fromBf16(out: Floats, x: Uint16Array): void;
+  toF16(out: Uint16Array, x: Floats): void;
+  fromF16(out: Floats, x: Uint16Array): void;
+}
