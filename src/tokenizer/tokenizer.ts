@@ -1,0 +1,39 @@
+// What every tokenizer of Lianlu offers, whatever its algorithm: byte-level BPE or SentencePiece.
+// Only the interface; loadTokenizer in load.ts makes one.
+import type { Message, ToolDefinition } from "../protocol/message.ts";
+
+export interface ChatOptions {
+  /** Tools that the model may call; they become a turn of their own, before the dialogue. */
+  tools?: readonly ToolDefinition[];
+  /** Ends with the opening of an assistant turn, for the model to go on. Default false. */
+  addGenerationPrompt?: boolean;
+}
+
+export interface Tokenizer {
+  /** SHA-256 (hex) of the vocabulary: equal where the same ids mean the same bytes. */
+  readonly id: string;
+  /** One more than the largest id. */
+  readonly vocabSize: number;
+  readonly bosId: number | undefined;
+  readonly eosId: number;
+  readonly padId: number | undefined;
+  /** Generation ends at any of these: the end of text and, where there is one, the end of a turn. */
+  readonly stopIds: readonly number[];
+  /**
+   * Ids of a text. Never yields control tokens, whatever the text spells, and adds no BOS.
+   * Lone surrogates are encoded as U+FFFD.
+   */
+  encode(text: string): Int32Array;
+  /** Text of ids; control tokens are omitted, and bytes that are no UTF-8 become U+FFFD as in TextDecoder. */
+  decode(ids: ArrayLike<number>): string;
+  /** The bytes that a token stands for; empty for control tokens. */
+  tokenBytes(id: number): Uint8Array;
+  isControl(id: number): boolean;
+  /** The id of a control token by its text, for example "<|im_end|>". */
+  controlId(name: string): number | undefined;
+  /**
+   * Ids of a dialogue by the checkpoint's chat template, with BOS where the template has one.
+   * Control tokens come from the template alone, never from the messages.
+   */
+  encodeChat(messages: readonly Message[], options?: ChatOptions): Int32Array;
+}
