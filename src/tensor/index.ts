@@ -1,0 +1,11 @@
+export * from "./tensor.ts";
+export * from "./tape.ts";
+export * from "./random.ts";
+export { attention } from "./ops/attention.ts";
+export { linearCrossEntropy } from "./ops/cross-entropy.ts";
+export { embedding } from "./ops/embedding.ts";
+export { linear } from "./ops/linear.ts";
+export { rmsNorm } from "./ops/rms-norm.ts";
+export { rope, type RopeShape, type RopeTables } from "./ops/rope.ts";
+export { scale } from "./ops/scale.ts";
+export { swiglu } from "./ops/swiglu.ts";

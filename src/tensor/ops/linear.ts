@@ -1,0 +1,29 @@
+// y = x W^T (+ residual): the matrix product of every layer, forward and backward.
+import { columnsOf, rowsOf, type Tensor } from "../tensor.ts";
+import type { Tape } from "../tape.ts";
+
+/** x [rows, inputs], weight [outputs, inputs], residual [rows, outputs] -> [rows, outputs]. */
+export function linear(tape: Tape, x: Tensor, weight: Tensor, residual?: Tensor): Tensor {
+  const rows = rowsOf(x);
+  const inputs = columnsOf(x);
+  const outputs = rowsOf(weight);
+  const y = tape.take([rows, outputs], weight.name);
+  if (residual) tape.kernels.addScaled(y.data, residual.data, 1, false);
+  tape.kernels.matmul(y.data, x.data, weight.data, rows, outputs, inputs, "nt", residual !== undefined);
+
+  if (tape.recording && (x.requiresGrad || weight.requiresGrad || residual?.requiresGrad)) {
+    tape.record([y], [], () => {
+      const dy = y.grad!;
+      if (weight.requiresGrad) {
+        const { grad, accumulate } = tape.gradientOf(weight);
+        tape.kernels.matmul(grad, dy, x.data, outputs, inputs, rows, "tn", accumulate);
+      }
+      if (x.requiresGrad) {
+        const { grad, accumulate } = tape.gradientOf(x);
+        tape.kernels.matmul(grad, dy, weight.data, rows, inputs, outputs, "nn", accumulate);
+      }
+      if (residual?.requiresGrad) tape.passGradient(y, residual);
+    });
+  }
+  return y;
+}

@@ -1,0 +1,29 @@
+// RMSNorm over the last axis (Zhang and Sennrich, arXiv 1910.07467), normalised in float32, then times the weight.
+import { columnsOf, rowsOf, type Tensor } from "../tensor.ts";
+import type { Tape } from "../tape.ts";
+
+/** x [rows, dim], weight [dim] -> [rows, dim]. */
+export function rmsNorm(tape: Tape, x: Tensor, weight: Tensor, eps: number): Tensor {
+  const rows = rowsOf(x);
+  const dim = columnsOf(x);
+  const y = tape.take([rows, dim], weight.name);
+  const rstd = tape.take([rows], "rstd");
+  tape.kernels.rmsNorm(y.data, rstd.data, x.data, weight.data, rows, dim, eps);
+
+  if (tape.recording && (x.requiresGrad || weight.requiresGrad)) {
+    tape.record([y], [rstd], () => {
+      let dweight;
+      if (weight.requiresGrad) {
+        const { grad, accumulate } = tape.gradientOf(weight);
+        if (!accumulate) grad.fill(0);
+        dweight = grad;
+      }
+      // Also where only the weight is trained: the kernel computes both in one pass.
+      const { grad, accumulate } = tape.gradientOf(x);
+      tape.kernels.rmsNormBackward(grad, dweight, y.grad!, x.data, weight.data, rstd.data, rows, dim, accumulate);
+    });
+  } else {
+    tape.give(rstd);
+  }
+  return y;
+}

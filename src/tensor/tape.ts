@@ -1,0 +1,123 @@
+// The tape: runs operations as they are called, remembers how to go back, and owns the memory between.
+// Buffers are kept by length and used again, so a step like the one before allocates no numbers at all.
+import type { Floats, Kernels } from "../kernels/kernels.ts";
+import { sizeOf, tensor, type Tensor } from "./tensor.ts";
+
+export interface Tape extends Disposable {
+  readonly kernels: Kernels;
+  /** Whether gradients will be asked for. If not, buffers return to the pool as soon as they are given back. */
+  readonly recording: boolean;
+  /** A tensor with whatever numbers its buffer held before. */
+  take(shape: readonly number[], name: string): Tensor;
+  /** Says that the forward pass needs these no more. While recording they live on for the backward pass. */
+  give(...tensors: readonly Tensor[]): void;
+  /**
+   * Remembers one operation. `backward` reads the gradients of `outputs` and adds to those of its inputs;
+   * afterwards the outputs, their gradients and `scratch` return to the pool.
+   */
+  record(outputs: readonly Tensor[], scratch: readonly Tensor[], backward: () => void): void;
+  /** Where a gradient of `x` goes, and whether to add to what is there. */
+  gradientOf(x: Tensor): { grad: Floats; accumulate: boolean };
+  /** Hands `from`'s gradient buffer to `to` where `to` has none yet, else adds it. `from` has none afterwards. */
+  passGradient(from: Tensor, to: Tensor): void;
+  /** Runs what was recorded, last first, and forgets it. */
+  backward(): void;
+  /** Forgets what was recorded and takes every buffer back. */
+  reset(): void;
+  /** Bytes of all buffers, in use or waiting: it does not grow after the first step. */
+  readonly bytes: number;
+}
+
+interface Entry {
+  outputs: readonly Tensor[];
+  scratch: readonly Tensor[];
+  backward: () => void;
+}
+
+export function createTape(kernels: Kernels, options: { recording: boolean }): Tape {
+  const free = new Map<number, Floats[]>();
+  const inUse = new Set<Floats>();
+  let entries: Entry[] = [];
+  let bytes = 0;
+
+  function takeBuffer(length: number): Floats {
+    let buffer = free.get(length)?.pop();
+    if (buffer === undefined) {
+      buffer = kernels.allocate(length);
+      bytes += buffer.byteLength;
+    }
+    inUse.add(buffer);
+    return buffer;
+  }
+
+  function giveBuffer(buffer: Floats): void {
+    // What the pool does not know (a parameter's numbers, a buffer given already) is left alone.
+    if (!inUse.delete(buffer)) return;
+    const waiting = free.get(buffer.length);
+    if (waiting) waiting.push(buffer);
+    else free.set(buffer.length, [buffer]);
+  }
+
+  const tape: Tape = {
+    kernels,
+    recording: options.recording,
+    get bytes() {
+      return bytes;
+    },
+    take(shape, name) {
+      return tensor(takeBuffer(sizeOf(shape)), shape, name);
+    },
+    give(...tensors) {
+      if (options.recording) return;
+      for (const { data } of tensors) giveBuffer(data);
+    },
+    record(outputs, scratch, backward) {
+      for (const output of outputs) output.requiresGrad = true;
+      entries.push({ outputs, scratch, backward });
+    },
+    gradientOf(x) {
+      const accumulate = x.hasGrad;
+      x.grad ??= takeBuffer(x.data.length);
+      x.hasGrad = true;
+      return { grad: x.grad, accumulate };
+    },
+    passGradient(from, to) {
+      const grad = from.grad!;
+      from.grad = undefined;
+      from.hasGrad = false;
+      if (to.grad === undefined) {
+        to.grad = grad;
+        to.hasGrad = true;
+        return;
+      }
+      const target = tape.gradientOf(to);
+      kernels.addScaled(target.grad, grad, 1, target.accumulate);
+      giveBuffer(grad);
+    },
+    backward() {
+      const recorded = entries;
+      entries = [];
+      for (let i = recorded.length - 1; i >= 0; i--) {
+        const { outputs, scratch, backward } = recorded[i]!;
+        backward();
+        for (const output of outputs) {
+          if (output.grad) giveBuffer(output.grad);
+          output.grad = undefined;
+          output.hasGrad = false;
+          giveBuffer(output.data);
+        }
+        for (const { data } of scratch) giveBuffer(data);
+      }
+    },
+    reset() {
+      entries = [];
+      for (const buffer of inUse) giveBuffer(buffer);
+    },
+    [Symbol.dispose]() {
+      tape.reset();
+      free.clear();
+      bytes = 0;
+    },
+  };
+  return tape;
+}
