@@ -2,31 +2,15 @@
 // Not fast, and not blocked: a row's weights are all at hand, so softmax is the textbook one.
 import { pageTokens } from "../kernels.ts";
 import type { Floats, HeadLayout, KvPages } from "../kernels.ts";
-import {
-  checkAttention,
-  checkAttentionBackward,
-  checkAttentionPaged,
-  checkCacheWrite,
-} from "../checks/attention.ts";
+import { checkAttention, checkAttentionBackward, checkAttentionPaged, checkCacheWrite } from "../checks/attention.ts";
 
 /** Element of q's row at which query head `head` starts. */
 function queryOffset(layout: HeadLayout, head: number): number {
   const group = layout.heads / layout.kvHeads;
-  return (
-    layout.qOffset +
-    Math.floor(head / group) * layout.qGroupStride +
-    (head % group) * layout.headDim
-  );
+  return layout.qOffset + Math.floor(head / group) * layout.qGroupStride + (head % group) * layout.headDim;
 }
 
-function dot(
-  a: Floats,
-  aStart: number,
-  b: Floats,
-  bStart: number,
-  length: number,
-  bStep = 1,
-): number {
+function dot(a: Floats, aStart: number, b: Floats, bStart: number, length: number, bStep = 1): number {
   let sum = 0;
   for (let i = 0; i < length; i++) sum += a[aStart + i]! * b[bStart + i * bStep]!;
   return sum;
@@ -79,17 +63,9 @@ export function attention(
       const query = row * qStride + queryOffset(layout, head);
       const keys = start * kStride + layout.kOffset + kvHead * layout.kHeadStride;
       const values = start * vStride + layout.vOffset + kvHead * layout.vHeadStride;
-      for (let i = 0; i < weights.length; i++)
-        weights[i] = dot(q, query, k, keys + i * kStride, headDim) * scale;
+      for (let i = 0; i < weights.length; i++) weights[i] = dot(q, query, k, keys + i * kStride, headDim) * scale;
       lse[row * heads + head] = softmax(weights);
-      weightedSum(
-        out,
-        (row * heads + head) * headDim,
-        weights,
-        v,
-        (i) => values + i * vStride,
-        headDim,
-      );
+      weightedSum(out, (row * heads + head) * headDim, weights, v, (i) => values + i * vStride, headDim);
     }
   }
 }
@@ -198,8 +174,7 @@ export function attentionPaged(
         return (page * kvHeads + kvHead) * pageTokens * headDim;
       };
       for (let i = 0; i < weights.length; i++) {
-        weights[i] =
-          dot(q, query, cache.keys, panel(i) + (i % pageTokens), headDim, pageTokens) * scale;
+        weights[i] = dot(q, query, cache.keys, panel(i) + (i % pageTokens), headDim, pageTokens) * scale;
       }
       softmax(weights);
       const valueStart = (i: number): number => panel(i) + (i % pageTokens) * headDim;

@@ -78,11 +78,7 @@ export function rope(
   for (let row = 0; row < positions.length; row++) {
     for (let head = 0; head < shape.heads; head++) {
       const within = (head % shape.group) * shape.headDim;
-      const at =
-        row * shape.stride +
-        shape.offset +
-        Math.floor(head / shape.group) * shape.groupStride +
-        within;
+      const at = row * shape.stride + shape.offset + Math.floor(head / shape.group) * shape.groupStride + within;
       for (let i = 0; i < half; i++) {
         const c = cos[positions[row]! * half + i]!;
         const s = inverse ? -sin[positions[row]! * half + i]! : sin[positions[row]! * half + i]!;
@@ -102,13 +98,7 @@ export function swiglu(out: Floats, gate: Floats, up: Floats): void {
 }
 
 /** See `Kernels.swigluBackward`. dgate or dup may be the array of dout, gate or up: each element is read first. */
-export function swigluBackward(
-  dgate: Floats,
-  dup: Floats,
-  dout: Floats,
-  gate: Floats,
-  up: Floats,
-): void {
+export function swigluBackward(dgate: Floats, dup: Floats, dout: Floats, gate: Floats, up: Floats): void {
   checkSwigluBackward(dgate, dup, dout, gate, up);
   for (let i = 0; i < dout.length; i++) {
     const sigmoid = 1 / (1 + Math.exp(-gate[i]!));
@@ -127,12 +117,7 @@ export function embedding(out: Floats, table: Floats, ids: Int32Array, dim: numb
 }
 
 /** See `Kernels.embeddingBackward`. */
-export function embeddingBackward(
-  dtable: Floats,
-  dout: Floats,
-  ids: Int32Array,
-  dim: number,
-): void {
+export function embeddingBackward(dtable: Floats, dout: Floats, ids: Int32Array, dim: number): void {
   checkEmbeddingBackward(dtable, dout, ids, dim);
   ids.forEach((id, row) => {
     for (let i = 0; i < dim; i++) dtable[id * dim + i]! += dout[row * dim + i]!;

@@ -1,12 +1,6 @@
 // Kernels over flat vectors in plain TypeScript: sums, the optimizer step, the choice of a token, storage types.
 import type { AdamWOptions, Floats } from "../kernels.ts";
-import {
-  checkAdamW,
-  checkAddScaled,
-  checkArgmax,
-  checkConversion,
-  checkSumSquares,
-} from "../checks/vectors.ts";
+import { checkAdamW, checkAddScaled, checkArgmax, checkConversion, checkSumSquares } from "../checks/vectors.ts";
 
 /** See `Kernels.addScaled`. */
 export function addScaled(out: Floats, x: Floats, alpha: number, accumulate: boolean): void {
@@ -28,13 +22,7 @@ export function sumSquares(x: Floats): number {
 }
 
 /** See `Kernels.adamW`; the algorithm of arXiv:1711.05101. */
-export function adamW(
-  weight: Floats,
-  gradient: Floats,
-  m: Floats,
-  v: Floats,
-  options: AdamWOptions,
-): void {
+export function adamW(weight: Floats, gradient: Floats, m: Floats, v: Floats, options: AdamWOptions): void {
   checkAdamW(weight, gradient, m, v, options);
   const { learningRate, beta1, beta2, eps, weightDecay, step, gradientScale } = options;
   const correction1 = 1 - beta1 ** step;

@@ -1,0 +1,29 @@
+// Matrix products in plain TypeScript: what the native kernels must compute, at any width of float.
+import type { Floats, MatmulForm } from "../kernels.ts";
+
+/** See `Kernels.matmul`. */
+export function matmul(
+  out: Floats,
+  a: Floats,
+  b: Floats,
+  m: number,
+  n: number,
+  k: number,
+  form: MatmulForm,
+  accumulate: boolean,
+): void {
+  if (out.length !== m * n || a.length !== m * k || b.length !== k * n) {
+    throw new RangeError(
+      `matmul: out, a and b have ${out.length}, ${a.length} and ${b.length} elements, expected ${m * n}, ${m * k} and ${k * n}`,
+    );
+  }
+  const [aRow, aStep] = form === "tn" ? [1, m] : [k, 1];
+  const [bColumn, bStep] = form === "nt" ? [k, 1] : [1, n];
+  for (let row = 0; row < m; row++) {
+    for (let column = 0; column < n; column++) {
+      let sum = 0;
+      for (let i = 0; i < k; i++) sum += a[row * aRow + i * aStep]! * b[column * bColumn + i * bStep]!;
+      out[row * n + column] = accumulate ? out[row * n + column]! + sum : sum;
+    }
+  }
+}
