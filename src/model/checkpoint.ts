@@ -1,0 +1,168 @@
+// A checkpoint is a Hugging Face directory: config.json, safetensors (one file or shards), tokenizer files.
+// llama2.c's single-file models open through the same door.
+import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import type { Kernels } from "../kernels/kernels.ts";
+import { readLlama2c } from "../formats/llama2c.ts";
+import { openCheckpointTensors, readFloats, writeSafetensors } from "../formats/safetensors.ts";
+import { Failure } from "../protocol/errors.ts";
+import { sizeOf, tensor, type Tensor } from "../tensor/index.ts";
+import { parseSharedConfig, type DecoderConfig } from "./config.ts";
+import { buildDecoder, namedTensors, type Decoder } from "./decoder.ts";
+import { familyOf, parseConfig } from "./family.ts";
+
+/** What a tokenizer needs; copied beside the weights, so that a checkpoint is whole. */
+const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"];
+
+/** Reads config.json of a directory. */
+export function readConfig(directory: string): DecoderConfig {
+  const path = join(directory, "config.json");
+  let text;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (cause) {
+    throw new Failure(
+      "input",
+      `${directory}: there is no config.json that can be read, so this is no checkpoint.`,
+      "Give the directory of a Hugging Face checkpoint, or what `lianlu pretrain` wrote.",
+      { cause },
+    );
+  }
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new Failure("input", `${path}: not JSON (${(cause as Error).message}).`, "Restore the file.", { cause });
+  }
+  return parseConfig(json, path);
+}
+
+/** Loads a checkpoint directory, or a llama2.c `.bin` file, as float32. */
+export function loadCheckpoint(path: string, kernels: Kernels): Decoder {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat) throw new Failure("input", `${path}: no such file or directory.`, "Check the path.");
+  if (stat.isFile()) return loadLlama2c(path, kernels);
+  const config = readConfig(path);
+  const source = openCheckpointTensors(path);
+  try {
+    const used = new Set<string>();
+    const decoder = buildDecoder(kernels, config, (name, shape) => {
+      used.add(name);
+      const entry = source.tensors.get(name);
+      if (!entry) {
+        throw new Failure(
+          "input",
+          `${source.path}: tensor ${name} is missing, and config.json (${config.family}, ${config.layers} layers) needs it.`,
+          "The weights and the config belong to different models, or the file is incomplete.",
+        );
+      }
+      checkShape(source.path, name, entry.shape, shape);
+      return tensor(fill(kernels, readFloats(source, name)), shape, name);
+    });
+    const unused = [...source.tensors.keys()].filter((name) => !used.has(name) && !isHarmless(name, config));
+    if (unused.length > 0) {
+      throw new Failure(
+        "input",
+        `${source.path}: ${unused.length} tensors have no place in the model of config.json, the first is ${unused[0]}.`,
+        "The weights and the config belong to different models; check num_hidden_layers and model_type.",
+      );
+    }
+    return decoder;
+  } finally {
+    source.close();
+  }
+}
+
+/** Buffers that some exports carry along and that no decoder reads. */
+function isHarmless(name: string, config: DecoderConfig): boolean {
+  return (
+    name.endsWith("rotary_emb.inv_freq") ||
+    (config.tieEmbeddings && name === `${familyOf(config.family).names.head}.weight`)
+  );
+}
+
+function checkShape(path: string, name: string, found: readonly number[], expected: readonly number[]): void {
+  if (found.length === expected.length && found.every((extent, axis) => extent === expected[axis])) return;
+  throw new Failure(
+    "input",
+    `${path}: tensor ${name} is [${found.join(", ")}], and config.json makes it [${expected.join(", ")}].`,
+    "The weights and the config belong to different models.",
+  );
+}
+
+function fill(kernels: Kernels, numbers: Float32Array) {
+  const data = kernels.allocate(numbers.length);
+  data.set(numbers);
+  return data;
+}
+
+function loadLlama2c(path: string, kernels: Kernels): Decoder {
+  const { config: raw, tensors } = readLlama2c(path);
+  const config: DecoderConfig = {
+    ...parseSharedConfig(
+      "llama",
+      {
+        vocab_size: raw.vocabSize,
+        hidden_size: raw.dim,
+        num_hidden_layers: raw.layers,
+        num_attention_heads: raw.heads,
+        num_key_value_heads: raw.kvHeads,
+        intermediate_size: raw.hiddenDim,
+        rms_norm_eps: 1e-5,
+        max_position_embeddings: raw.sequenceLength,
+        tie_word_embeddings: raw.tied,
+      },
+      path,
+    ),
+  };
+  return buildDecoder(kernels, config, (name, shape) => {
+    const found = tensors.get(name);
+    if (!found) throw new Failure("input", `${path}: tensor ${name} is missing.`, "The file is no llama2.c model.");
+    checkShape(path, name, found.shape, shape);
+    return tensor(fill(kernels, found.data), shape, name);
+  });
+}
+
+/** Writes config.json, generation_config.json, model.safetensors (float32) and the tokenizer's files into a directory. */
+export function saveCheckpoint(directory: string, decoder: Decoder, tokenizerDirectory: string): void {
+  const { config } = decoder;
+  writeJson(join(directory, "config.json"), familyOf(config.family).formatConfig(config));
+  writeJson(join(directory, "generation_config.json"), {
+    _from_model_config: true,
+    bos_token_id: config.bosTokenId,
+    eos_token_id: config.eosTokenIds,
+    pad_token_id: config.padTokenId,
+  });
+  writeSafetensors(
+    join(directory, "model.safetensors"),
+    [...namedTensors(decoder)].map(([name, { data, shape }]) => ({ name, dtype: "F32", shape, bytes: bytesOf(data) })),
+    { format: "pt" },
+  );
+  copyTokenizer(tokenizerDirectory, directory);
+}
+
+/** Copies the tokenizer's files that are there from one directory to another. */
+export function copyTokenizer(from: string, to: string): void {
+  for (const file of tokenizerFiles) {
+    if (existsSync(join(from, file))) copyFileSync(join(from, file), join(to, file));
+  }
+}
+
+/** The numbers of a float32 tensor as little-endian bytes, without a copy. */
+export function bytesOf(data: Tensor["data"]): Uint8Array {
+  if (!(data instanceof Float32Array)) throw new TypeError("only float32 tensors are saved");
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+}
+
+function writeJson(path: string, value: unknown): void {
+  writeFileSync(path, `${JSON.stringify(value, null, 2)}\n`);
+}
+
+/** Marks tensors as trained and gives each a gradient that lasts from step to step. */
+export function makeTrainable(kernels: Kernels, tensors: Iterable<Tensor>): void {
+  for (const entry of tensors) {
+    entry.requiresGrad = true;
+    entry.grad ??= kernels.allocate(sizeOf(entry.shape));
+    entry.hasGrad = false;
+  }
+}

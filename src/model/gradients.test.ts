@@ -1,0 +1,90 @@
+// The whole of a tiny model of each family, LoRA among it, against central differences in float64.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { loadKernels } from "../kernels/index.ts";
+import type { Kernels } from "../kernels/kernels.ts";
+import { createTape, linearCrossEntropy, type Tape, type Tensor } from "../tensor/index.ts";
+import { addLora, decode, initializeDecoder, makeTrainable, namedTensors, packedAttention } from "./index.ts";
+import type { Decoder, DecoderConfig } from "./index.ts";
+
+const float64: Kernels = { ...loadKernels("reference"), allocate: (length) => new Float64Array(length) };
+
+export function tinyConfig(family: string, changes: Partial<DecoderConfig> = {}): DecoderConfig {
+  return {
+    family,
+    vocabSize: 17,
+    hiddenSize: 12,
+    layers: 2,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 4,
+    intermediateSize: 10,
+    rmsNormEps: 1e-5,
+    ropeTheta: 10000,
+    maxPositions: 16,
+    tieEmbeddings: false,
+    bosTokenId: 1,
+    eosTokenIds: [2],
+    padTokenId: 2,
+    initializerRange: 0.3,
+    ...changes,
+  };
+}
+
+// Two documents, one target masked.
+const ids = Int32Array.of(1, 5, 9, 3, 16, 1, 7, 7, 2);
+const targets = Int32Array.of(5, 9, -1, 16, 2, 7, 7, 2, -1);
+const positions = Int32Array.of(0, 1, 2, 3, 4, 0, 1, 2, 3);
+const starts = Int32Array.of(0, 0, 0, 0, 0, 5, 5, 5, 5);
+
+function loss(tape: Tape, decoder: Decoder, gradientScale: number): number {
+  const hidden = decode(tape, decoder, ids, positions, packedAttention(starts));
+  const losses = linearCrossEntropy(tape, hidden, decoder.head.weight!, targets, gradientScale);
+  const sum = losses.data.reduce((total, value) => total + value, 0);
+  if (gradientScale !== 0) tape.backward();
+  tape.reset();
+  return sum / 7;
+}
+
+function checkGradients(decoder: Decoder, trained: Iterable<Tensor>): void {
+  using tape = createTape(float64, { recording: true });
+  const parameters = [...trained];
+  makeTrainable(float64, parameters);
+  loss(tape, decoder, 1 / 7);
+  const epsilon = 1e-5;
+  for (const { name, data, grad } of parameters) {
+    let difference = 0;
+    let size = 0;
+    for (let i = 0; i < data.length; i += Math.max(1, Math.floor(data.length / 12))) {
+      const held = data[i]!;
+      data[i] = held + epsilon;
+      const above = loss(tape, decoder, 0);
+      data[i] = held - epsilon;
+      const below = loss(tape, decoder, 0);
+      data[i] = held;
+      const expected = (above - below) / (2 * epsilon);
+      difference += (expected - grad![i]!) ** 2;
+      size += expected ** 2;
+    }
+    const relative = Math.sqrt(difference / Math.max(size, 1e-12));
+    assert.ok(relative <= 1e-6, `${name}: relative error ${relative}`);
+  }
+}
+
+for (const family of ["internlm2", "llama"]) {
+  test(`gradients of a tiny ${family} agree with central differences`, () => {
+    const decoder = initializeDecoder(float64, tinyConfig(family), 1);
+    checkGradients(decoder, namedTensors(decoder).values());
+  });
+  test(`gradients of LoRA on a frozen tiny ${family} agree with central differences`, () => {
+    const decoder = initializeDecoder(float64, tinyConfig(family), 2);
+    const pairs = addLora(float64, decoder, { rank: 3, alpha: 6, targets: "all-linear" }, 3);
+    for (const [index, { b }] of pairs.entries()) b.data.forEach((_, i) => (b.data[i] = Math.sin(index + i) / 5));
+    checkGradients(decoder, pairs.flatMap(({ a, b }) => [a, b]));
+  });
+}
+
+test("gradients of a tiny llama with tied embeddings agree with central differences", () => {
+  const decoder = initializeDecoder(float64, tinyConfig("llama", { tieEmbeddings: true, kvHeads: 4 }), 4);
+  checkGradients(decoder, namedTensors(decoder).values());
+});

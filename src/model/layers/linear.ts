@@ -1,0 +1,45 @@
+// A linear layer is whatever maps [rows, inputs] to [rows, outputs]: dense, packed for inference, or with LoRA beside it.
+// Models hold Linears; LoRA and quantization replace them from outside.
+import type { PackedWeight } from "../../kernels/kernels.ts";
+import { linear, rowsOf, type Tape, type Tensor } from "../../tensor/index.ts";
+
+export interface Linear {
+  /** The checkpoint's name without ".weight". */
+  readonly name: string;
+  readonly outputs: number;
+  readonly inputs: number;
+  /** The dense weight [outputs, inputs], where there is one. */
+  readonly weight: Tensor | undefined;
+  /** x [rows, inputs], residual [rows, outputs] -> x W^T + residual. */
+  apply(tape: Tape, x: Tensor, residual?: Tensor): Tensor;
+}
+
+/** A dense, trainable layer. */
+export function denseLinear(weight: Tensor): Linear {
+  const [outputs, inputs] = weight.shape;
+  return {
+    name: weight.name.replace(/\.weight$/, ""),
+    outputs: outputs!,
+    inputs: inputs!,
+    weight,
+    apply: (tape, x, residual) => linear(tape, x, weight, residual),
+  };
+}
+
+/** A layer for inference whose weights are packed once: float32 (equal to the bit to the dense layer) or low-bit. */
+export function packedLinear(name: string, packed: PackedWeight): Linear {
+  const { outputs, inputs } = packed;
+  return {
+    name,
+    outputs,
+    inputs,
+    weight: undefined,
+    apply(tape, x, residual) {
+      const rows = rowsOf(x);
+      const y = tape.take([rows, outputs], name);
+      tape.kernels.matmulPacked(y.data, x.data, packed, rows);
+      if (residual) tape.kernels.addScaled(y.data, residual.data, 1, true);
+      return y;
+    },
+  };
+}

@@ -1,0 +1,104 @@
+// Where batches come from: an endless, shuffled walk through documents whose place is three numbers.
+import { randomPermutation } from "../tensor/index.ts";
+import { createBatch, placeDocument, type Batch } from "./batch.ts";
+
+/** Everything that the walk depends on besides its seed; saved with every snapshot. */
+export interface SamplerState {
+  epoch: number;
+  /** Place in the epoch's order of documents. */
+  index: number;
+  /** Tokens of the document that were given already. */
+  offset: number;
+}
+
+export interface Sampler {
+  readonly state: SamplerState;
+  next(): Batch;
+}
+
+/** Documents by index, as token shards give them. */
+export interface DocumentSource {
+  readonly documents: number;
+  document(index: number): Uint16Array | Uint32Array;
+}
+
+/**
+ * Packs documents end to end into batches of `rows` tokens. A document that does not fit goes on in the next batch,
+ * without sight of its first part; none is seen in pieces longer than `length`.
+ */
+export function createPretrainSampler(
+  source: DocumentSource,
+  options: { rows: number; length: number; seed: number; padId: number },
+  from: SamplerState = { epoch: 0, index: 0, offset: 0 },
+): Sampler {
+  const state = { ...from };
+  let order = randomPermutation(options.seed, state.epoch, source.documents);
+
+  function nextDocument(): void {
+    state.offset = 0;
+    state.index++;
+    if (state.index < source.documents) return;
+    state.index = 0;
+    state.epoch++;
+    order = randomPermutation(options.seed, state.epoch, source.documents);
+  }
+
+  return {
+    state,
+    next() {
+      const batch = createBatch(options.rows, options.padId);
+      let row = 0;
+      while (row < options.rows) {
+        const document = source.document(order[state.index]!);
+        // The last token is only ever a target.
+        const count = Math.min(document.length - 1 - state.offset, options.rows - row, options.length);
+        if (count > 0) {
+          const end = state.offset + count;
+          placeDocument(batch, row, document.subarray(state.offset, end), document.subarray(state.offset + 1, end + 1));
+          row += count;
+          state.offset += count;
+        }
+        if (state.offset >= document.length - 1) nextDocument();
+      }
+      return batch;
+    },
+  };
+}
+
+/** A sequence with its loss mask: targets[i] is the token after tokens[i], or negative. */
+export interface Example {
+  tokens: Int32Array;
+  targets: Int32Array;
+}
+
+/**
+ * Packs whole examples, none cut, into batches of `rows` tokens; what is left of a batch is padding without loss.
+ * Every example must fit into `rows`.
+ */
+export function createExampleSampler(
+  examples: readonly Example[],
+  options: { rows: number; seed: number; padId: number },
+  from: SamplerState = { epoch: 0, index: 0, offset: 0 },
+): Sampler {
+  const state = { ...from };
+  let order = randomPermutation(options.seed, state.epoch, examples.length);
+  return {
+    state,
+    next() {
+      const batch = createBatch(options.rows, options.padId);
+      let row = 0;
+      for (;;) {
+        const example = examples[order[state.index]!]!;
+        if (row + example.tokens.length > options.rows) return batch;
+        placeDocument(batch, row, example.tokens, example.targets);
+        row += example.tokens.length;
+        state.index++;
+        if (state.index === examples.length) {
+          state.index = 0;
+          state.epoch++;
+          order = randomPermutation(options.seed, state.epoch, examples.length);
+        }
+      }
+    },
+  };
+}

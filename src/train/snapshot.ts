@@ -1,0 +1,98 @@
+// Snapshots of training: two files written in turn, each whole or absent. A pointer beside each file holds its
+// checksum and the small state, and is renamed into place last; a snapshot that does not match its pointer is passed over.
+import { closeSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import { z } from "zod";
+import { openSafetensors, readFloats, writeSafetensors } from "../formats/safetensors.ts";
+import { bytesOf } from "../model/index.ts";
+import type { AdamW } from "./adamw.ts";
+import type { SamplerState } from "./sampler.ts";
+
+const pointerSchema = z.object({
+  step: z.int().min(0),
+  sampler: z.object({ epoch: z.int().min(0), index: z.int().min(0), offset: z.int().min(0) }),
+  sha256: z.string(),
+});
+
+export interface SnapshotState {
+  /** Steps done. */
+  step: number;
+  sampler: SamplerState;
+}
+
+const slots = ["a", "b"] as const;
+
+/** Weights, moments and place, as one safetensors file; equal states give equal bytes. */
+export function writeTrainingState(path: string, optimizer: AdamW, state: SnapshotState): void {
+  const tensors = optimizer.parameters.flatMap(({ name, data, shape }, index) => {
+    const { m, v } = optimizer.moments[index]!;
+    return [
+      { name, dtype: "F32" as const, shape, bytes: bytesOf(data) },
+      { name: `${name}#m`, dtype: "F32" as const, shape, bytes: bytesOf(m) },
+      { name: `${name}#v`, dtype: "F32" as const, shape, bytes: bytesOf(v) },
+    ];
+  });
+  writeSafetensors(path, tensors, { step: String(state.step), sampler: JSON.stringify(state.sampler) });
+}
+
+/** Writes the snapshot of a step into the older of the two slots. */
+export async function saveSnapshot(directory: string, optimizer: AdamW, state: SnapshotState): Promise<void> {
+  mkdirSync(directory, { recursive: true });
+  const steps = slots.map((slot) => readPointer(directory, slot)?.step ?? -1);
+  const slot = steps[0]! <= steps[1]! ? slots[0] : slots[1];
+  const data = join(directory, `${slot}.safetensors`);
+  writeTrainingState(data, optimizer, state);
+  const pointer = join(directory, `${slot}.json`);
+  writeFileSync(`${pointer}.new`, `${JSON.stringify({ ...state, sha256: await hash(data) })}\n`);
+  sync(`${pointer}.new`);
+  renameSync(`${pointer}.new`, pointer);
+  sync(directory);
+}
+
+/** Loads the newest snapshot that is whole into the parameters and moments; undefined where there is none. */
+export async function loadSnapshot(directory: string, optimizer: AdamW): Promise<SnapshotState | undefined> {
+  const found = slots
+    .map((slot) => ({ slot, pointer: readPointer(directory, slot) }))
+    .filter((entry) => entry.pointer !== undefined)
+    .sort((a, b) => b.pointer!.step - a.pointer!.step);
+  for (const { slot, pointer } of found) {
+    const data = join(directory, `${slot}.safetensors`);
+    if (!existsSync(data) || (await hash(data)) !== pointer!.sha256) continue;
+    const source = openSafetensors(data);
+    try {
+      for (const [index, parameter] of optimizer.parameters.entries()) {
+        const { m, v } = optimizer.moments[index]!;
+        parameter.data.set(readFloats(source, parameter.name));
+        m.set(readFloats(source, `${parameter.name}#m`));
+        v.set(readFloats(source, `${parameter.name}#v`));
+      }
+    } finally {
+      source.close();
+    }
+    return { step: pointer!.step, sampler: pointer!.sampler };
+  }
+  return undefined;
+}
+
+function readPointer(directory: string, slot: string): z.infer<typeof pointerSchema> | undefined {
+  try {
+    return pointerSchema.parse(JSON.parse(readFileSync(join(directory, `${slot}.json`), "utf8")));
+  } catch {
+    // Absent or broken: the other slot serves.
+    return undefined;
+  }
+}
+
+async function hash(path: string): Promise<string> {
+  const digest = createHash("sha256");
+  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), digest);
+  return digest.digest("hex");
+}
+
+function sync(path: string): void {
+  const handle = openSync(path, "r");
+  fsyncSync(handle);
+  closeSync(handle);
+}

@@ -1,0 +1,28 @@
+// One pass over a batch: forward, loss, and where it is trained, backward.
+import { decode, packedAttention, type Decoder } from "../model/index.ts";
+import { linearCrossEntropy, type Tape } from "../tensor/index.ts";
+import type { Batch } from "./batch.ts";
+
+/** The sum of the batch's losses in nats. With gradientScale other than 0, gradients of gradientScale * sum are added. */
+export function runBatch(tape: Tape, decoder: Decoder, batch: Batch, gradientScale: number): number {
+  const hidden = decode(tape, decoder, batch.ids, batch.positions, packedAttention(batch.starts));
+  const weight = decoder.head.weight;
+  if (!weight) throw new Error("the output layer has no dense weight");
+  const losses = linearCrossEntropy(tape, hidden, weight, batch.targets, gradientScale);
+  let sum = 0;
+  for (let row = 0; row < losses.data.length; row++) sum += losses.data[row]!;
+  if (gradientScale !== 0) tape.backward();
+  tape.reset();
+  return sum;
+}
+
+/** The mean loss over batches, in nats a token. */
+export function meanLoss(tape: Tape, decoder: Decoder, batches: readonly Batch[]): number {
+  let sum = 0;
+  let trained = 0;
+  for (const batch of batches) {
+    sum += runBatch(tape, decoder, batch, 0);
+    trained += batch.trained;
+  }
+  return sum / trained;
+}

@@ -1,0 +1,156 @@
+// The loop that pre-training and fine-tuning share: steps, validation, snapshots, metrics, and going on after a stop.
+import { existsSync, mkdirSync, readFileSync, writeFileSync, appendFileSync } from "node:fs";
+import { join } from "node:path";
+import { setImmediate as nextTurn } from "node:timers/promises";
+import type { Job } from "../protocol/job.ts";
+import { Failure } from "../protocol/errors.ts";
+import type { Decoder } from "../model/index.ts";
+import type { Tape } from "../tensor/index.ts";
+import type { AdamW } from "./adamw.ts";
+import type { Batch } from "./batch.ts";
+import type { Sampler, SamplerState } from "./sampler.ts";
+import { learningRateAt, type Schedule } from "./schedule.ts";
+import { loadSnapshot, saveSnapshot, type SnapshotState } from "./snapshot.ts";
+import { meanLoss, runBatch } from "./step.ts";
+
+export interface TrainerOptions {
+  /** The name of the progress bar. */
+  name: string;
+  tape: Tape;
+  decoder: Decoder;
+  optimizer: AdamW;
+  schedule: Schedule;
+  /** Makes the sampler at a place in the data. */
+  sampler(from: SamplerState | undefined): Sampler;
+  /** Batches whose gradients make one step. */
+  accumulate: number;
+  validation: readonly Batch[];
+  /** Steps between validations; the last step is always validated. */
+  validateEvery: number;
+  /** Where snapshots and metrics live while training runs; it outlives a crash. */
+  workDirectory: string;
+  /** Steps between snapshots. */
+  snapshotEvery: number;
+  signal: AbortSignal;
+}
+
+export interface TrainingResult {
+  steps: number;
+  sampler: SamplerState;
+  /** Mean losses in nats a token. */
+  firstLoss: number;
+  lastLoss: number;
+  validationLoss: number;
+  /** Tokens trained a second, over the steps of this run. */
+  tokensPerSecond: number;
+  /** One entry a step, also in metrics.jsonl. */
+  curve: MetricsRow[];
+}
+
+export interface MetricsRow {
+  step: number;
+  loss: number;
+  learningRate: number;
+  gradientNorm: number;
+  validationLoss?: number;
+}
+
+const metricsFile = "metrics.jsonl";
+
+/** Trains to the schedule's last step, from the newest snapshot where there is one. */
+export async function* train(options: TrainerOptions): Job<TrainingResult> {
+  const { name, tape, decoder, optimizer, schedule, workDirectory, signal } = options;
+  mkdirSync(workDirectory, { recursive: true });
+  const found = await loadSnapshot(join(workDirectory, "snapshots"), optimizer);
+  const sampler = options.sampler(found?.sampler);
+  const curve = resumeMetrics(join(workDirectory, metricsFile), found?.step ?? 0);
+  const state: SnapshotState = { step: found?.step ?? 0, sampler: sampler.state };
+  if (found) yield { type: "note", text: `Going on from step ${found.step} of ${schedule.totalSteps}.` };
+
+  const save = () => saveSnapshot(join(workDirectory, "snapshots"), optimizer, state);
+  const started = performance.now();
+  const firstStep = state.step;
+  let tokens = 0;
+  while (state.step < schedule.totalSteps) {
+    if (signal.aborted) {
+      await save();
+      throw signal.reason;
+    }
+    const row = trainStep(options, sampler, state.step);
+    tokens += row.tokens;
+    state.step++;
+    const last = state.step === schedule.totalSteps;
+    const metrics: MetricsRow = row.metrics;
+    if (options.validation.length > 0 && (last || state.step % options.validateEvery === 0)) {
+      metrics.validationLoss = meanLoss(tape, decoder, options.validation);
+    }
+    curve.push(metrics);
+    appendFileSync(join(workDirectory, metricsFile), `${JSON.stringify(metrics)}\n`);
+    const seconds = (performance.now() - started) / 1000;
+    yield {
+      type: "progress",
+      step: name,
+      done: state.step,
+      total: schedule.totalSteps,
+      unit: "steps",
+      metrics: {
+        loss: metrics.loss,
+        ...(metrics.validationLoss === undefined ? {} : { validationLoss: metrics.validationLoss }),
+        learningRate: metrics.learningRate,
+        tokensPerSecond: tokens / seconds,
+      },
+    };
+    if (last || state.step % options.snapshotEvery === 0) await save();
+    // The loop is synchronous but for this: lets messages and signals in.
+    await nextTurn();
+  }
+  return {
+    steps: state.step,
+    sampler: sampler.state,
+    firstLoss: curve[0]?.loss ?? Number.NaN,
+    lastLoss: curve.at(-1)?.loss ?? Number.NaN,
+    validationLoss: curve.findLast((entry) => entry.validationLoss !== undefined)?.validationLoss ?? Number.NaN,
+    tokensPerSecond: firstStep === state.step ? 0 : tokens / ((performance.now() - started) / 1000),
+    curve,
+  };
+}
+
+/** One optimizer step over `accumulate` batches; the loss is averaged over all their trained tokens. */
+function trainStep(options: TrainerOptions, sampler: Sampler, step: number): { tokens: number; metrics: MetricsRow } {
+  const { tape, decoder, optimizer, schedule } = options;
+  const batches = Array.from({ length: options.accumulate }, () => sampler.next());
+  const trained = batches.reduce((count, batch) => count + batch.trained, 0);
+  let sum = 0;
+  for (const batch of batches) sum += runBatch(tape, decoder, batch, 1 / trained);
+  const loss = sum / trained;
+  if (!Number.isFinite(loss)) {
+    const broken = optimizer.parameters.find(({ data }) => data.some((value) => !Number.isFinite(value)));
+    throw new Failure(
+      "numeric",
+      `Step ${step + 1}: the loss is ${loss}; ${broken ? `${broken.name} holds a number that is not finite` : "all weights are still finite"}.`,
+      "The last good snapshot is kept. Lower the learning rate, lengthen the warm-up, or look at the data of this step.",
+    );
+  }
+  const learningRate = learningRateAt(step, schedule);
+  const gradientNorm = optimizer.step(step + 1, learningRate);
+  return {
+    tokens: options.accumulate * batches[0]!.ids.length,
+    metrics: { step: step + 1, loss, learningRate, gradientNorm },
+  };
+}
+
+/** Reads the rows up to a step and cuts off those after it, which will be made again. */
+function resumeMetrics(path: string, step: number): MetricsRow[] {
+  if (!existsSync(path)) return [];
+  const rows: MetricsRow[] = [];
+  for (const line of readFileSync(path, "utf8").split("\n")) {
+    try {
+      const row = JSON.parse(line) as MetricsRow;
+      if (row.step <= step) rows.push(row);
+    } catch {
+      // A line cut off by a crash.
+    }
+  }
+  writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  return rows;
+}
