@@ -98,23 +98,21 @@ function fill(kernels: Kernels, numbers: Float32Array) {
 
 function loadLlama2c(path: string, kernels: Kernels): Decoder {
   const { config: raw, tensors } = readLlama2c(path);
-  const config: DecoderConfig = {
-    ...parseSharedConfig(
-      "llama",
-      {
-        vocab_size: raw.vocabSize,
-        hidden_size: raw.dim,
-        num_hidden_layers: raw.layers,
-        num_attention_heads: raw.heads,
-        num_key_value_heads: raw.kvHeads,
-        intermediate_size: raw.hiddenDim,
-        rms_norm_eps: 1e-5,
-        max_position_embeddings: raw.sequenceLength,
-        tie_word_embeddings: raw.tied,
-      },
-      path,
-    ),
-  };
+  const config = parseSharedConfig(
+    "llama",
+    {
+      vocab_size: raw.vocabSize,
+      hidden_size: raw.hiddenSize,
+      num_hidden_layers: raw.layers,
+      num_attention_heads: raw.heads,
+      num_key_value_heads: raw.kvHeads,
+      intermediate_size: raw.intermediateSize,
+      rms_norm_eps: 1e-5,
+      max_position_embeddings: raw.maxPositions,
+      tie_word_embeddings: raw.tieEmbeddings,
+    },
+    path,
+  );
   return buildDecoder(kernels, config, (name, shape) => {
     const found = tensors.get(name);
     if (!found) throw new Failure("input", `${path}: tensor ${name} is missing.`, "The file is no llama2.c model.");

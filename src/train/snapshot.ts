@@ -1,10 +1,9 @@
 // Snapshots of training: two files written in turn, each whole or absent. A pointer beside each file holds its
 // checksum and the small state, and is renamed into place last; a snapshot that does not match its pointer is passed over.
-import { closeSync, createReadStream, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { createHash } from "node:crypto";
+import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { pipeline } from "node:stream/promises";
 import { z } from "zod";
+import { environmentFailure, hashFile } from "../formats/manifest.ts";
 import { openSafetensors, readFloats, writeSafetensors } from "../formats/safetensors.ts";
 import { bytesOf } from "../model/index.ts";
 import type { AdamW } from "./adamw.ts";
@@ -39,13 +38,21 @@ export function writeTrainingState(path: string, optimizer: AdamW, state: Snapsh
 
 /** Writes the snapshot of a step into the older of the two slots. */
 export async function saveSnapshot(directory: string, optimizer: AdamW, state: SnapshotState): Promise<void> {
-  mkdirSync(directory, { recursive: true });
+  try {
+    mkdirSync(directory, { recursive: true });
+    await writeSlot(directory, optimizer, state);
+  } catch (error) {
+    throw environmentFailure(error, directory);
+  }
+}
+
+async function writeSlot(directory: string, optimizer: AdamW, state: SnapshotState): Promise<void> {
   const steps = slots.map((slot) => readPointer(directory, slot)?.step ?? -1);
   const slot = steps[0]! <= steps[1]! ? slots[0] : slots[1];
   const data = join(directory, `${slot}.safetensors`);
   writeTrainingState(data, optimizer, state);
   const pointer = join(directory, `${slot}.json`);
-  writeFileSync(`${pointer}.new`, `${JSON.stringify({ ...state, sha256: await hash(data) })}\n`);
+  writeFileSync(`${pointer}.new`, `${JSON.stringify({ ...state, sha256: await hashFile(data) })}\n`);
   sync(`${pointer}.new`);
   renameSync(`${pointer}.new`, pointer);
   sync(directory);
@@ -59,7 +66,7 @@ export async function loadSnapshot(directory: string, optimizer: AdamW): Promise
     .sort((a, b) => b.pointer!.step - a.pointer!.step);
   for (const { slot, pointer } of found) {
     const data = join(directory, `${slot}.safetensors`);
-    if (!existsSync(data) || (await hash(data)) !== pointer!.sha256) continue;
+    if (!existsSync(data) || (await hashFile(data)) !== pointer!.sha256) continue;
     const source = openSafetensors(data);
     try {
       for (const [index, parameter] of optimizer.parameters.entries()) {
@@ -83,12 +90,6 @@ function readPointer(directory: string, slot: string): z.infer<typeof pointerSch
     // Absent or broken: the other slot serves.
     return undefined;
   }
-}
-
-async function hash(path: string): Promise<string> {
-  const digest = createHash("sha256");
-  await pipeline(createReadStream(path, { highWaterMark: 1 << 20 }), digest);
-  return digest.digest("hex");
 }
 
 function sync(path: string): void {

@@ -1,0 +1,195 @@
+// Fine-tuning by LoRA on dialogues: an adapter directory, and where it is asked for a merged checkpoint.
+import { copyFileSync } from "node:fs";
+import { join } from "node:path";
+import { beginArtifact, hashInput, writeArtifact } from "../formats/manifest.ts";
+import { loadKernels } from "../kernels/index.ts";
+import {
+  addLora,
+  copyTokenizer,
+  loadCheckpoint,
+  makeTrainable,
+  mergeLora,
+  saveAdapter,
+  saveCheckpoint,
+  type LoraOptions,
+} from "../model/index.ts";
+import { Failure } from "../protocol/errors.ts";
+import type { Job } from "../protocol/job.ts";
+import { createTape, randomUniform } from "../tensor/index.ts";
+import { loadTokenizer } from "../tokenizer/index.ts";
+import { createAdamW, type AdamWOptions } from "./adamw.ts";
+import { encodeDialogue, readDialogues } from "./dialogues.ts";
+import { openRunDirectory } from "./run-directory.ts";
+import { createExampleSampler, type Example } from "./sampler.ts";
+import type { Schedule } from "./schedule.ts";
+import { meanLoss, runBatch } from "./step.ts";
+import { stepsWithin } from "./steps-within.ts";
+import { train, type MetricsRow } from "./trainer.ts";
+
+export interface FinetuneOptions {
+  /** The checkpoint directory to start from. */
+  model: string;
+  /** JSON lines of dialogues. */
+  data: string;
+  /** The adapter directory to write. */
+  out: string;
+  /** A checkpoint directory to write with the adapter merged into the weights. */
+  merged?: string;
+  lora: LoraOptions;
+  batchTokens: number;
+  until: { steps: number } | { minutes: number } | { epochs: number };
+  schedule: Omit<Schedule, "totalSteps" | "warmupSteps"> & { warmupShare: number };
+  optimizer: AdamWOptions;
+  validateEvery: number;
+  snapshotEvery: number;
+  seed: number;
+  signal: AbortSignal;
+}
+
+export interface FinetuneResult {
+  examples: number;
+  /** Examples left out because they are longer than a batch or than the model's positions. */
+  tooLong: number;
+  trainableParameters: number;
+  steps: number;
+  tokensPerSecond: number;
+  /** Nats a trained token on dialogues that were held out, before and after. */
+  validationLossBefore: number;
+  validationLoss: number;
+  curve: MetricsRow[];
+}
+
+/** Dialogues held out for validation, and at most how many. */
+const validationShare = 0.05;
+const maxValidationExamples = 200;
+const stepShare = 0.85;
+
+export async function* finetune(options: FinetuneOptions): Job<FinetuneResult> {
+  const kernels = loadKernels();
+  const decoder = loadCheckpoint(options.model, kernels);
+  const { config } = decoder;
+  const tokenizer = loadTokenizer(options.model);
+  if (tokenizer.vocabSize > config.vocabSize) {
+    throw new Failure(
+      "input",
+      `${options.model}: the tokenizer has ${tokenizer.vocabSize} tokens and the model ${config.vocabSize}.`,
+      "The tokenizer belongs to another model.",
+    );
+  }
+  const longest = Math.min(options.batchTokens, config.maxPositions);
+  const all = (await readDialogues(options.data)).map((messages) => encodeDialogue(tokenizer, messages));
+  const examples = all.filter(({ tokens }) => tokens.length <= longest);
+  const tooLong = all.length - examples.length;
+  if (tooLong > 0) yield { type: "note", text: `${tooLong} of ${all.length} dialogues are longer than ${longest} tokens and left out.` };
+  const [trainExamples, validationExamples] = split(examples, options.seed);
+  if (trainExamples.length === 0) {
+    throw new Failure("input", `${options.data}: no dialogue of at most ${longest} tokens is left to train on.`, "Raise --batch-tokens or shorten the dialogues.");
+  }
+
+  const { signal, out, merged, until, ...shaping } = options;
+  const inputs = { model: await hashInput(options.model), data: await hashInput(options.data) };
+  const run = openRunDirectory(out, { ...shaping, until, inputs: [inputs.model.sha256, inputs.data.sha256] });
+  const pairs = addLora(kernels, decoder, options.lora, options.seed);
+  const trained = pairs.flatMap(({ a, b }) => [a, b]);
+  makeTrainable(kernels, trained);
+  const optimizer = createAdamW(kernels, trained, options.optimizer);
+  const trainableParameters = trained.reduce((count, { data }) => count + data.length, 0);
+  using tape = createTape(kernels, { recording: true });
+
+  const samplerOptions = { rows: options.batchTokens, seed: options.seed, padId: config.padTokenId };
+  const validation = allExamples(validationExamples, samplerOptions);
+  const validationLossBefore = validation.length > 0 ? meanLoss(tape, decoder, validation) : Number.NaN;
+  yield {
+    type: "note",
+    text: `LoRA of rank ${options.lora.rank} on ${pairs.length} layers: ${(trainableParameters / 1e6).toFixed(2)} M trained parameters; ${trainExamples.length} dialogues.`,
+  };
+  if (run.steps === undefined) run.decideSteps(decideSteps());
+  function decideSteps(): number {
+    if ("steps" in until) return until.steps;
+    const sampler = createExampleSampler(trainExamples, samplerOptions);
+    if ("epochs" in until) {
+      let batches = 0;
+      for (; sampler.state.epoch < until.epochs; batches++) sampler.next();
+      return batches;
+    }
+    return stepsWithin(until.minutes * 60_000 * stepShare, () => {
+      runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens);
+      for (const parameter of trained) parameter.hasGrad = false;
+    });
+  }
+  const totalSteps = run.steps!;
+  const result = yield* train({
+    name: "finetune",
+    tape,
+    decoder,
+    optimizer,
+    schedule: {
+      ...options.schedule,
+      totalSteps,
+      warmupSteps: Math.max(1, Math.round(options.schedule.warmupShare * totalSteps)),
+    },
+    sampler: (from) => createExampleSampler(trainExamples, samplerOptions, from),
+    accumulate: 1,
+    validation,
+    validateEvery: options.validateEvery,
+    workDirectory: run.path,
+    snapshotEvery: options.snapshotEvery,
+    signal,
+  });
+
+  const metrics = {
+    steps: result.steps,
+    trainableParameters,
+    trainLoss: result.lastLoss,
+    validationLossBefore,
+    validationLoss: result.validationLoss,
+    tokensPerSecond: result.tokensPerSecond,
+  };
+  const artifact = { inputs, options: { ...shaping, until, steps: totalSteps }, seed: options.seed };
+  const writer = beginArtifact(out, { kind: "adapter", ...artifact });
+  try {
+    saveAdapter(writer.partialDir, pairs, options.lora, options.model);
+    copyTokenizer(options.model, writer.partialDir);
+    copyFileSync(join(run.path, "metrics.jsonl"), join(writer.partialDir, "metrics.jsonl"));
+    await writer.commit(metrics);
+  } finally {
+    writer.discard();
+  }
+  if (merged !== undefined) {
+    mergeLora(kernels, decoder, pairs, options.lora);
+    await writeArtifact(merged, { kind: "checkpoint", ...artifact }, (directory) => {
+      saveCheckpoint(directory, decoder, options.model);
+      return Promise.resolve(metrics);
+    });
+  }
+  run.remove();
+  return {
+    examples: examples.length,
+    tooLong,
+    trainableParameters,
+    steps: result.steps,
+    tokensPerSecond: result.tokensPerSecond,
+    validationLossBefore,
+    validationLoss: result.validationLoss,
+    curve: result.curve,
+  };
+}
+
+function split(examples: readonly Example[], seed: number): [train: Example[], validation: Example[]] {
+  const train: Example[] = [];
+  const validation: Example[] = [];
+  for (const [index, example] of examples.entries()) {
+    const held = validation.length < maxValidationExamples && randomUniform(seed, 1, index) < validationShare;
+    (held ? validation : train).push(example);
+  }
+  return [train, validation];
+}
+
+/** Every example once, in batches. */
+function allExamples(examples: readonly Example[], options: { rows: number; seed: number; padId: number }) {
+  if (examples.length === 0) return [];
+  const sampler = createExampleSampler(examples, options);
+  const batches = [];
+  while (sampler.state.epoch === 0) batches.push(sampler.next());
+  return batches;
+}

@@ -1,0 +1,8 @@
+export { createAdamW, type AdamW, type AdamWOptions } from "./adamw.ts";
+export { createBatch, placeDocument, type Batch } from "./batch.ts";
+export { finetune, type FinetuneOptions, type FinetuneResult } from "./finetune.ts";
+export { pretrain, type PretrainOptions, type PretrainResult } from "./pretrain.ts";
+export { createExampleSampler, createPretrainSampler, type Sampler } from "./sampler.ts";
+export { learningRateAt, type Schedule } from "./schedule.ts";
+export { meanLoss, runBatch } from "./step.ts";
+export { train, type TrainerOptions, type TrainingResult } from "./trainer.ts";

@@ -1,0 +1,56 @@
+// OUT.training: where a run lives until its result is whole. It remembers the options, so that a run that is
+// started again goes on, and one with other options is told apart.
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { isDeepStrictEqual } from "node:util";
+import { environmentFailure } from "../formats/manifest.ts";
+import { Failure } from "../protocol/errors.ts";
+
+export interface RunDirectory {
+  readonly path: string;
+  /** Steps of the whole run: as asked for, or as an earlier start of this run decided. */
+  readonly steps: number | undefined;
+  decideSteps(steps: number): void;
+  remove(): void;
+}
+
+/** Opens or makes the run directory of `out`. `options` are all that shapes the result, the inputs' hashes among them. */
+export function openRunDirectory(out: string, options: Record<string, unknown>): RunDirectory {
+  const path = `${out}.training`;
+  const file = join(path, "run.json");
+  let steps: number | undefined;
+  const plain = JSON.parse(JSON.stringify(options)) as Record<string, unknown>;
+  const write = (): void => writeFileSync(file, `${JSON.stringify({ options: plain, steps }, null, 2)}\n`);
+  try {
+    if (existsSync(file)) {
+      const held = JSON.parse(readFileSync(file, "utf8")) as { options: Record<string, unknown>; steps?: number };
+      const changed = Object.keys({ ...held.options, ...plain }).filter(
+        (key) => !isDeepStrictEqual(held.options[key], plain[key]),
+      );
+      if (changed.length > 0) {
+        throw new Failure(
+          "usage",
+          `${path} holds an unfinished run with other options: ${changed.join(", ")}.`,
+          "Run again with the options of that run to go on, choose another --out, or remove the directory.",
+        );
+      }
+      steps = held.steps;
+    } else {
+      mkdirSync(path, { recursive: true });
+      write();
+    }
+  } catch (error) {
+    throw environmentFailure(error, path);
+  }
+  return {
+    path,
+    get steps() {
+      return steps;
+    },
+    decideSteps(value) {
+      steps = value;
+      write();
+    },
+    remove: () => rmSync(path, { recursive: true, force: true }),
+  };
+}
