@@ -74,7 +74,16 @@ export interface Kernels {
 
   // -- products ---------------------------------------------------------------
   /** out[m,n] = or += op(a) op(b). */
-  matmul(out: Floats, a: Floats, b: Floats, m: number, n: number, k: number, form: MatmulForm, accumulate: boolean): void;
+  matmul(
+    out: Floats,
+    a: Floats,
+    b: Floats,
+    m: number,
+    n: number,
+    k: number,
+    form: MatmulForm,
+    accumulate: boolean,
+  ): void;
   /** Packs weight [outputs, inputs] once, to be multiplied many times. `inputs` is a multiple of 32 for q8_0 and q4_0. */
   packWeight(weight: Floats, outputs: number, inputs: number): PackedWeight;
   /** Packs blocks in the ggml layout (34 bytes a block of 32 for q8_0, 18 for q4_0), row after row of outputs. */
@@ -94,18 +103,39 @@ export interface Kernels {
   attention(out: Floats, lse: Floats, q: Floats, k: Floats, v: Floats, starts: Int32Array, layout: HeadLayout): void;
   /** Gradients of `attention`. dq, dk and dv have the layout of q, k and v and are overwritten. */
   attentionBackward(
-    dq: Floats, dk: Floats, dv: Floats, dout: Floats, out: Floats, lse: Floats,
-    q: Floats, k: Floats, v: Floats, starts: Int32Array, layout: HeadLayout,
+    dq: Floats,
+    dk: Floats,
+    dv: Floats,
+    dout: Floats,
+    out: Floats,
+    lse: Floats,
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    starts: Int32Array,
+    layout: HeadLayout,
   ): void;
   /** Writes row r of k and v at position positions[r] of the sequence whose pages are pageTable[sequences[r] * maxPages ...]. */
   cacheWrite(
-    cache: KvPages, k: Floats, v: Floats, sequences: Int32Array, positions: Int32Array,
-    pageTable: Int32Array, maxPages: number, layout: HeadLayout,
+    cache: KvPages,
+    k: Floats,
+    v: Floats,
+    sequences: Int32Array,
+    positions: Int32Array,
+    pageTable: Int32Array,
+    maxPages: number,
+    layout: HeadLayout,
   ): void;
   /** Row r attends to positions 0..positions[r] of its sequence. Equal to the bit to `attention` of the whole document. */
   attentionPaged(
-    out: Floats, q: Floats, cache: KvPages, sequences: Int32Array, positions: Int32Array,
-    pageTable: Int32Array, maxPages: number, layout: HeadLayout,
+    out: Floats,
+    q: Floats,
+    cache: KvPages,
+    sequences: Int32Array,
+    positions: Int32Array,
+    pageTable: Int32Array,
+    maxPages: number,
+    layout: HeadLayout,
   ): void;
 
   // -- rows -------------------------------------------------------------------
@@ -113,8 +143,15 @@ export interface Kernels {
   rmsNorm(y: Floats, rstd: Floats, x: Floats, weight: Floats, rows: number, dim: number, eps: number): void;
   /** dx = or += ...; dweight += ... */
   rmsNormBackward(
-    dx: Floats, dweight: Floats | undefined, dy: Floats, x: Floats, weight: Floats, rstd: Floats,
-    rows: number, dim: number, accumulate: boolean,
+    dx: Floats,
+    dweight: Floats | undefined,
+    dy: Floats,
+    x: Floats,
+    weight: Floats,
+    rstd: Floats,
+    rows: number,
+    dim: number,
+    accumulate: boolean,
   ): void;
   /**
    * Rotates, in place, `heads` heads of each row by its position (half-split "rotate_half").
@@ -122,7 +159,10 @@ export interface Kernels {
    * `inverse` rotates back: the gradient.
    */
   rope(
-    x: Floats, positions: Int32Array, cos: Floats, sin: Floats,
+    x: Floats,
+    positions: Int32Array,
+    cos: Floats,
+    sin: Floats,
     shape: { heads: number; headDim: number; stride: number; offset: number; group: number; groupStride: number },
     inverse: boolean,
   ): void;

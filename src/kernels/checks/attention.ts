@@ -1,31 +1,19 @@
 // Shapes and bounds of the attention kernels.
 import { pageTokens } from "../kernels.ts";
 import type { Floats, HeadLayout, KvPages } from "../kernels.ts";
-import {
-  checkBounds,
-  checkFloats,
-  checkInt32,
-  checkInteger,
-  checkLength,
-  checkStrided,
-} from "./common.ts";
+import { checkBounds, checkFloats, checkInt32, checkInteger, checkLength, checkStrided } from "./common.ts";
 
 /** Largest head the native kernels keep in registers and on the stack. */
 export const maxHeadDim = 256;
 
 function checkLayout(kernel: string, layout: HeadLayout): void {
   const { heads, kvHeads, headDim } = layout;
-  for (const name of ["heads", "kvHeads", "headDim"] as const)
-    checkInteger(kernel, `layout.${name}`, layout[name], 1);
+  for (const name of ["heads", "kvHeads", "headDim"] as const) checkInteger(kernel, `layout.${name}`, layout[name], 1);
   if (heads % kvHeads !== 0) {
-    throw new RangeError(
-      `${kernel}: layout.heads ${heads} is not a multiple of layout.kvHeads ${kvHeads}`,
-    );
+    throw new RangeError(`${kernel}: layout.heads ${heads} is not a multiple of layout.kvHeads ${kvHeads}`);
   }
   if (headDim % 2 !== 0 || headDim > maxHeadDim) {
-    throw new RangeError(
-      `${kernel}: layout.headDim is ${headDim}, expected an even number from 2 to ${maxHeadDim}`,
-    );
+    throw new RangeError(`${kernel}: layout.headDim is ${headDim}, expected an even number from 2 to ${maxHeadDim}`);
   }
   for (const name of ["qStride", "kStride", "vStride", "qOffset", "kOffset", "vOffset"] as const) {
     checkInteger(kernel, `layout.${name}`, layout[name], 0);
@@ -41,38 +29,18 @@ function checkLayout(kernel: string, layout: HeadLayout): void {
   }
 }
 
-function checkQueries(
-  kernel: string,
-  name: string,
-  q: Floats,
-  rows: number,
-  layout: HeadLayout,
-): void {
+function checkQueries(kernel: string, name: string, q: Floats, rows: number, layout: HeadLayout): void {
   const end =
-    layout.qOffset +
-    (layout.kvHeads - 1) * layout.qGroupStride +
-    (layout.heads / layout.kvHeads) * layout.headDim;
+    layout.qOffset + (layout.kvHeads - 1) * layout.qGroupStride + (layout.heads / layout.kvHeads) * layout.headDim;
   checkStrided(kernel, name, q, rows, layout.qStride, end);
 }
 
-function checkKeys(
-  kernel: string,
-  name: string,
-  k: Floats,
-  rows: number,
-  layout: HeadLayout,
-): void {
+function checkKeys(kernel: string, name: string, k: Floats, rows: number, layout: HeadLayout): void {
   const end = layout.kOffset + (layout.kvHeads - 1) * layout.kHeadStride + layout.headDim;
   checkStrided(kernel, name, k, rows, layout.kStride, end);
 }
 
-function checkValues(
-  kernel: string,
-  name: string,
-  v: Floats,
-  rows: number,
-  layout: HeadLayout,
-): void {
+function checkValues(kernel: string, name: string, v: Floats, rows: number, layout: HeadLayout): void {
   const end = layout.vOffset + (layout.kvHeads - 1) * layout.vHeadStride + layout.headDim;
   checkStrided(kernel, name, v, rows, layout.vStride, end);
 }
@@ -82,8 +50,7 @@ function checkStarts(kernel: string, starts: Int32Array): void {
   checkInt32(kernel, "starts", starts);
   for (let row = 0; row < starts.length; row++) {
     if (starts[row] !== row && (row === 0 || starts[row] !== starts[row - 1])) {
-      const expected =
-        row === 0 ? "0" : `${row} (a new document) or ${starts[row - 1]} (the one before)`;
+      const expected = row === 0 ? "0" : `${row} (a new document) or ${starts[row - 1]} (the one before)`;
       throw new RangeError(`${kernel}: starts[${row}] is ${starts[row]}, expected ${expected}`);
     }
   }
@@ -152,9 +119,7 @@ function checkPages(
 ): void {
   for (const name of ["kvHeads", "headDim"] as const) {
     if (cache[name] !== layout[name]) {
-      throw new RangeError(
-        `${kernel}: cache.${name} is ${cache[name]}, layout.${name} is ${layout[name]}`,
-      );
+      throw new RangeError(`${kernel}: cache.${name} is ${cache[name]}, layout.${name} is ${layout[name]}`);
     }
   }
   checkInteger(kernel, "cache.pages", cache.pages, 0);
@@ -164,9 +129,7 @@ function checkPages(
   checkInteger(kernel, "maxPages", maxPages, 1);
   checkInt32(kernel, "pageTable", pageTable);
   if (pageTable.length % maxPages !== 0) {
-    throw new RangeError(
-      `${kernel}: pageTable has ${pageTable.length} elements, expected a multiple of ${maxPages}`,
-    );
+    throw new RangeError(`${kernel}: pageTable has ${pageTable.length} elements, expected a multiple of ${maxPages}`);
   }
   checkLength(kernel, "sequences", sequences, positions.length);
   checkBounds(kernel, "sequences", sequences, 0, pageTable.length / maxPages);
@@ -177,8 +140,7 @@ function checkPages(
   for (let row = 0; row < positions.length; row++) {
     const sequence = sequences[row]!;
     const lastPage = Math.floor(positions[row]! / pageTokens);
-    if (sequence !== seenSequence || reach === "one page")
-      seenPages = reach === "one page" ? lastPage : 0;
+    if (sequence !== seenSequence || reach === "one page") seenPages = reach === "one page" ? lastPage : 0;
     seenSequence = sequence;
     for (; seenPages <= lastPage; seenPages++) {
       const page = pageTable[sequence * maxPages + seenPages]!;

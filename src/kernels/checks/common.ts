@@ -12,63 +12,38 @@ export function checkFloats(kernel: string, arrays: Record<string, Floats>): voi
     }
     first ??= array;
     if (array.BYTES_PER_ELEMENT !== first.BYTES_PER_ELEMENT) {
-      throw new RangeError(
-        `${kernel}: ${name} holds float${array.BYTES_PER_ELEMENT * 8}, other arguments do not`,
-      );
+      throw new RangeError(`${kernel}: ${name} holds float${array.BYTES_PER_ELEMENT * 8}, other arguments do not`);
     }
   }
 }
 
 export function checkInt32(kernel: string, name: string, array: Int32Array): void {
-  if (!(array instanceof Int32Array))
-    throw new RangeError(`${kernel}: ${name} must be an Int32Array`);
+  if (!(array instanceof Int32Array)) throw new RangeError(`${kernel}: ${name} must be an Int32Array`);
 }
 
-export function checkLength(
-  kernel: string,
-  name: string,
-  array: { length: number },
-  length: number,
-): void {
+export function checkLength(kernel: string, name: string, array: { length: number }, length: number): void {
   if (array.length !== length) {
     throw new RangeError(`${kernel}: ${name} has ${array.length} elements, expected ${length}`);
   }
 }
 
-export function checkInteger(
-  kernel: string,
-  name: string,
-  value: number,
-  least: number,
-  most = 2 ** 31 - 1,
-): void {
+export function checkInteger(kernel: string, name: string, value: number, least: number, most = 2 ** 31 - 1): void {
   if (!Number.isInteger(value) || value < least || value > most) {
-    throw new RangeError(
-      `${kernel}: ${name} is ${value}, expected a whole number from ${least} to ${most}`,
-    );
+    throw new RangeError(`${kernel}: ${name} is ${value}, expected a whole number from ${least} to ${most}`);
   }
 }
 
 export function checkFinite(kernel: string, name: string, value: number): void {
-  if (!Number.isFinite(value))
-    throw new RangeError(`${kernel}: ${name} is ${value}, expected a finite number`);
+  if (!Number.isFinite(value)) throw new RangeError(`${kernel}: ${name} is ${value}, expected a finite number`);
 }
 
 /** Every element of `array` is in [least, limit). */
-export function checkBounds(
-  kernel: string,
-  name: string,
-  array: Int32Array,
-  least: number,
-  limit: number,
-): void {
+export function checkBounds(kernel: string, name: string, array: Int32Array, least: number, limit: number): void {
   checkInt32(kernel, name, array);
   for (let i = 0; i < array.length; i++) {
     const value = array[i]!;
     if (value < least || value >= limit) {
-      throw new RangeError(
-        `${kernel}: ${name}[${i}] is ${value}, expected ${least} <= value < ${limit}`,
-      );
+      throw new RangeError(`${kernel}: ${name}[${i}] is ${value}, expected ${least} <= value < ${limit}`);
     }
   }
 }
@@ -83,9 +58,7 @@ export function checkStrided(
   end: number,
 ): void {
   if (end > stride) {
-    throw new RangeError(
-      `${kernel}: heads of ${name} end at element ${end} of a row of ${stride} elements`,
-    );
+    throw new RangeError(`${kernel}: heads of ${name} end at element ${end} of a row of ${stride} elements`);
   }
   const needed = rows === 0 ? 0 : (rows - 1) * stride + end;
   if (array.length < needed) {

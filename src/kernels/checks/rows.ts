@@ -1,13 +1,6 @@
 // Shapes and bounds of the kernels that work row by row.
 import type { Floats, Kernels } from "../kernels.ts";
-import {
-  checkBounds,
-  checkFinite,
-  checkFloats,
-  checkInteger,
-  checkLength,
-  checkStrided,
-} from "./common.ts";
+import { checkBounds, checkFinite, checkFloats, checkInteger, checkLength, checkStrided } from "./common.ts";
 
 export function checkRmsNorm(
   y: Floats,
@@ -63,15 +56,13 @@ export function checkRope(
   const { heads, headDim, stride, offset, group, groupStride } = shape;
   checkInteger(kernel, "heads", heads, 0);
   checkInteger(kernel, "headDim", headDim, 2);
-  if (headDim % 2 !== 0)
-    throw new RangeError(`${kernel}: headDim is ${headDim}, expected an even number`);
+  if (headDim % 2 !== 0) throw new RangeError(`${kernel}: headDim is ${headDim}, expected an even number`);
   checkInteger(kernel, "stride", stride, 0);
   checkInteger(kernel, "offset", offset, 0);
   checkInteger(kernel, "group", group, 1);
   checkInteger(kernel, "groupStride", groupStride, heads > group ? group * headDim : 0);
   const lastHead = Math.max(heads - 1, 0);
-  const lastEnd =
-    offset + Math.floor(lastHead / group) * groupStride + ((lastHead % group) + 1) * headDim;
+  const lastEnd = offset + Math.floor(lastHead / group) * groupStride + ((lastHead % group) + 1) * headDim;
   checkStrided(kernel, "x", x, positions.length, stride, heads === 0 ? 0 : lastEnd);
   checkLength(kernel, "sin", sin, cos.length);
   checkBounds(kernel, "positions", positions, 0, Math.floor(cos.length / (headDim / 2)));
@@ -84,13 +75,7 @@ export function checkSwiglu(out: Floats, gate: Floats, up: Floats): void {
   checkLength(kernel, "up", up, out.length);
 }
 
-export function checkSwigluBackward(
-  dgate: Floats,
-  dup: Floats,
-  dout: Floats,
-  gate: Floats,
-  up: Floats,
-): void {
+export function checkSwigluBackward(dgate: Floats, dup: Floats, dout: Floats, gate: Floats, up: Floats): void {
   const kernel = "swigluBackward";
   checkFloats(kernel, { dgate, dup, dout, gate, up });
   checkLength(kernel, "dgate", dgate, dout.length);
@@ -100,18 +85,10 @@ export function checkSwigluBackward(
 }
 
 /** The table is whole rows of `dim`, and every id names one of them. */
-function checkTable(
-  kernel: string,
-  name: string,
-  table: Floats,
-  ids: Int32Array,
-  dim: number,
-): void {
+function checkTable(kernel: string, name: string, table: Floats, ids: Int32Array, dim: number): void {
   checkInteger(kernel, "dim", dim, 1);
   if (table.length % dim !== 0) {
-    throw new RangeError(
-      `${kernel}: ${name} has ${table.length} elements, expected a multiple of ${dim}`,
-    );
+    throw new RangeError(`${kernel}: ${name} has ${table.length} elements, expected a multiple of ${dim}`);
   }
   checkBounds(kernel, "ids", ids, 0, table.length / dim);
 }
@@ -123,12 +100,7 @@ export function checkEmbedding(out: Floats, table: Floats, ids: Int32Array, dim:
   checkLength(kernel, "out", out, ids.length * dim);
 }
 
-export function checkEmbeddingBackward(
-  dtable: Floats,
-  dout: Floats,
-  ids: Int32Array,
-  dim: number,
-): void {
+export function checkEmbeddingBackward(dtable: Floats, dout: Floats, ids: Int32Array, dim: number): void {
   const kernel = "embeddingBackward";
   checkFloats(kernel, { dtable, dout });
   checkTable(kernel, "dtable", dtable, ids, dim);

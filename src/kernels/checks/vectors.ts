@@ -11,13 +11,7 @@ export function checkSumSquares(x: Floats): void {
   checkFloats("sumSquares", { x });
 }
 
-export function checkAdamW(
-  weight: Floats,
-  gradient: Floats,
-  m: Floats,
-  v: Floats,
-  options: AdamWOptions,
-): void {
+export function checkAdamW(weight: Floats, gradient: Floats, m: Floats, v: Floats, options: AdamWOptions): void {
   const kernel = "adamW";
   checkFloats(kernel, { weight, gradient, m, v });
   checkLength(kernel, "gradient", gradient, weight.length);

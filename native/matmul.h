@@ -1,0 +1,27 @@
+// Matrix products of floats. Row-major; shapes are checked by the caller.
+#pragma once
+
+#include <stddef.h>
+
+#include "dispatch.h"
+
+namespace lianlu {
+
+/** nn: A[m,k] B[k,n]; nt: A[m,k] B[n,k]^T; tn: A[k,m]^T B[k,n]. */
+enum class MatmulForm { nn, nt, tn };
+
+/** Columns of a packed panel. A packed weight is [ceil(outputs / 32)][inputs][32], zeros behind the last output. */
+constexpr long panelColumns = 32;
+
+struct MatmulKernels {
+  /** out[m,n] = or += op(a) op(b). Each output is summed over k in order, in blocks of 512 that are added in order. */
+  void (*matmul)(float* out, const float* a, const float* b, long m, long n, long k, MatmulForm form, bool accumulate);
+  /** Weight [outputs, inputs] into panels. */
+  void (*packWeight)(float* packed, const float* weight, long outputs, long inputs);
+  /** out[rows, outputs] = x[rows, inputs] weight^T: the bits of `matmul` with nt. */
+  void (*matmulPacked)(float* out, const float* x, const float* packed, long rows, long outputs, long inputs);
+};
+
+LIANLU_FAMILY(MatmulKernels, matmulKernels)
+
+}  // namespace lianlu

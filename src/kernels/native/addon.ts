@@ -1,0 +1,33 @@
+// Loads the compiled module and says what is in it. Nothing here checks an argument: the families do, before they call.
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import { fileURLToPath } from "node:url";
+import { Failure } from "../../protocol/errors.ts";
+
+/** What native/addon.cpp exports for all; each family adds its own functions. */
+export interface AddonBase {
+  /** The instruction set in use: "avx512", "avx2", "neon" or "plain". */
+  readonly isa: string;
+  /** What the processor reports, blank-separated. */
+  readonly features: string;
+  allocate(length: number): Float32Array;
+  threads(): number;
+  setThreads(count: number): void;
+}
+
+const modulePath = fileURLToPath(new URL("../../../build/native/lianlu.node", import.meta.url));
+let loaded: unknown;
+
+/** The module, loaded once a JavaScript thread. `Functions` is what the asking family knows of it. */
+export function addon<Functions = object>(): AddonBase & Functions {
+  if (loaded === undefined) {
+    if (!existsSync(modulePath))
+      throw new Failure(
+        "environment",
+        `the native core is not built: ${modulePath} is missing`,
+        "Run `npm run setup`.",
+      );
+    loaded = createRequire(import.meta.url)(modulePath);
+  }
+  return loaded as AddonBase & Functions;
+}
