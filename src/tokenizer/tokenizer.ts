@@ -3,7 +3,7 @@
 import type { Message, ToolDefinition } from "../protocol/message.ts";
 
 export interface ChatOptions {
-  /** Tools that the model may call; they become a turn of their own, before the dialogue. */
+  /** Tools that the model may call; they become a turn of their own, after the first system messages. */
   tools?: readonly ToolDefinition[];
   /** Ends with the opening of an assistant turn, for the model to go on. Default false. */
   addGenerationPrompt?: boolean;
@@ -19,6 +19,8 @@ export interface Tokenizer {
   readonly padId: number | undefined;
   /** Generation ends at any of these: the end of text and, where there is one, the end of a turn. */
   readonly stopIds: readonly number[];
+  /** `encode` puts a space before the text and `decode` takes it away, as SentencePiece does. */
+  readonly addsLeadingSpace?: true;
   /**
    * Ids of a text. Never yields control tokens, whatever the text spells, and adds no BOS.
    * Lone surrogates are encoded as U+FFFD.

@@ -1,0 +1,119 @@
+// Encodes a dialogue by a checkpoint's Jinja chat template, so that nothing in the messages becomes a control token.
+//
+// How: before rendering, a mark (a character that occurs nowhere in the input) is put into every string of the messages
+// after each character with which a control token can begin. Control tokens that are whole in the rendered text then come
+// from the template; the marks are taken out of the rest. The template sees real contents otherwise, so that it can trim,
+// split and compare them.
+//
+// Limits: a template that itself writes the first character of a control token and lets a message complete the rest
+// would be fooled; one that compares a message with text that holds such a character misses it. Tokens that strip spaces
+// around them (lstrip, rstrip) do not strip.
+import { Template } from "@huggingface/jinja";
+import { Failure } from "../protocol/errors.ts";
+import type { Message, ToolCall, ToolDefinition } from "../protocol/message.ts";
+import type { ChatEncoder, ChatSource } from "./chat.ts";
+import { alternation } from "./data.ts";
+import { createIdBuffer } from "./ids.ts";
+
+export function createTemplateRenderer({
+  encode,
+  controlIds,
+  template,
+  names,
+}: ChatSource & { template: string }): ChatEncoder {
+  const controlNames = [...controlIds.keys()].filter((name) => name !== "");
+  const firstCharacters = new Set(controlNames.map((name) => String.fromCodePoint(name.codePointAt(0)!)));
+  const openings = new RegExp(alternation([...firstCharacters]) ?? "(?!)", "gu");
+  const controls = new RegExp(alternation(controlNames) ?? "(?!)", "g");
+  let parsed: Template | undefined;
+
+  return (messages, { tools = [], addGenerationPrompt = false } = {}) => {
+    const mark = chooseMark(JSON.stringify([messages, tools, template, controlNames]));
+    const shield = <Value>(value: Value): Value => mapStrings(value, (text) => text.replace(openings, `$&${mark}`));
+    let rendered: string;
+    try {
+      parsed ??= new Template(template);
+      rendered = parsed.render({
+        ...names,
+        messages: messages.map((message) => toTemplateMessage(message, shield)),
+        ...(tools.length > 0 ? { tools: tools.map((tool) => toTemplateTool(tool, shield)) } : {}),
+        add_generation_prompt: addGenerationPrompt,
+      });
+    } catch (error) {
+      throw new Failure(
+        "input",
+        `the checkpoint's chat template refused the dialogue: ${(error as Error).message}`,
+        "Look at chat_template in tokenizer_config.json: many templates want user and assistant to take turns.",
+        { cause: error },
+      );
+    }
+
+    const ids = createIdBuffer(rendered.length);
+    let position = 0;
+    for (const match of rendered.matchAll(controls)) {
+      ids.append(encode(rendered.slice(position, match.index).replaceAll(mark, "")));
+      ids.push(controlIds.get(match[0])!);
+      position = match.index + match[0].length;
+    }
+    ids.append(encode(rendered.slice(position).replaceAll(mark, "")));
+    return ids.take();
+  };
+}
+
+/** A noncharacter or private character that is not in the text. */
+function chooseMark(text: string): string {
+  for (let code = 0xfdd0; code <= 0xfdef; code++) {
+    if (!text.includes(String.fromCharCode(code))) return String.fromCharCode(code);
+  }
+  for (let code = 0xe000; code <= 0xf8ff; code++) {
+    if (!text.includes(String.fromCharCode(code))) return String.fromCharCode(code);
+  }
+  throw new Failure("input", "the dialogue uses every private character of Unicode", "Shorten the messages.");
+}
+
+function mapStrings<Value>(value: Value, change: (text: string) => string): Value {
+  if (typeof value === "string") return change(value) as Value;
+  if (Array.isArray(value)) return value.map((item: unknown) => mapStrings(item, change)) as Value;
+  if (typeof value === "object" && value !== null) {
+    return Object.fromEntries(
+      Object.entries(value).map(([key, item]) => [change(key), mapStrings<unknown>(item, change)]),
+    ) as Value;
+  }
+  return value;
+}
+
+type Shield = <Value>(value: Value) => Value;
+
+/** Messages and tools as Hugging Face's templates know them: OpenAI's shapes, arguments as an object. */
+function toTemplateMessage(message: Message, shield: Shield): Record<string, unknown> {
+  return {
+    role: message.role,
+    content: shield(message.content),
+    ...(message.name === undefined ? {} : { name: shield(message.name) }),
+    ...(message.toolCallId === undefined ? {} : { tool_call_id: shield(message.toolCallId) }),
+    ...(message.toolCalls === undefined || message.toolCalls.length === 0
+      ? {}
+      : {
+          tool_calls: message.toolCalls.map((call) => ({
+            id: shield(call.id),
+            type: "function",
+            function: { name: shield(call.name), arguments: shield(parseArguments(call)) },
+          })),
+        }),
+  };
+}
+
+function parseArguments(call: ToolCall): unknown {
+  try {
+    return JSON.parse(call.arguments);
+  } catch {
+    return call.arguments;
+  }
+}
+
+function toTemplateTool({ name, description, parameters }: ToolDefinition, shield: Shield): Record<string, unknown> {
+  return {
+    type: "function",
+    function: { name: shield(name), description: shield(description), parameters: shield(parameters) },
+  };
+}

@@ -1,0 +1,145 @@
+// From a dialogue to ids: InternLM2's chat format as built in, or the checkpoint's own Jinja template.
+// Either way, control tokens come from the format and never from what the messages say.
+import { Failure } from "../protocol/errors.ts";
+import type { Message, ToolCall, ToolDefinition } from "../protocol/message.ts";
+import { createTemplateRenderer } from "./chat-template.ts";
+import { createIdBuffer } from "./ids.ts";
+import type { ChatOptions } from "./tokenizer.ts";
+
+/** Control tokens of InternLM2's chat format. */
+export const CHAT_TOKENS = [
+  "<|im_start|>",
+  "<|im_end|>",
+  "<|action_start|>",
+  "<|action_end|>",
+  "<|plugin|>",
+  "<|interpreter|>",
+] as const;
+
+/** InternLM2's chat format as a Jinja template: gives the same ids as the built-in encoder below. */
+export const INTERNLM2_TEMPLATE = [
+  "{{- bos_token }}",
+  "{%- macro tool_turn() %}",
+  "{{- '<|im_start|>system name=<|plugin|>\\n[' }}",
+  "{%- for tool in tools %}",
+  "{%- set definition = tool.function if tool.function is defined else tool %}",
+  "{{- (', ' if not loop.first else '') + '{\"name\": ' + (definition.name | tojson) }}",
+  "{{- ', \"description\": ' + (definition.description | tojson) }}",
+  "{{- ', \"parameters\": ' + (definition.parameters | tojson) + '}' }}",
+  "{%- endfor %}",
+  "{{- ']<|im_end|>\\n' }}",
+  "{%- endmacro %}",
+  "{%- set state = namespace(tools_pending=(tools is defined and tools)) %}",
+  "{%- for message in messages %}",
+  "{%- if state.tools_pending and message.role != 'system' %}",
+  "{{- tool_turn() }}{% set state.tools_pending = false %}",
+  "{%- endif %}",
+  "{%- if message.role == 'tool' %}",
+  "{{- '<|im_start|>environment name=<|plugin|>\\n' }}",
+  "{%- else %}",
+  "{{- '<|im_start|>' + message.role + (' name=' + message.name if message.name else '') + '\\n' }}",
+  "{%- endif %}",
+  "{{- message.content or '' }}",
+  "{%- for call in message.tool_calls or [] %}",
+  "{%- set function = call.function if call.function is defined else call %}",
+  "{{- '<|action_start|><|plugin|>\\n{\"name\": ' + (function.name | tojson) + ', \"parameters\": ' }}",
+  "{{- (function.arguments if function.arguments is string else function.arguments | tojson) + '}<|action_end|>' }}",
+  "{%- endfor %}",
+  "{{- '<|im_end|>\\n' }}",
+  "{%- endfor %}",
+  "{%- if state.tools_pending %}{{- tool_turn() }}{% endif %}",
+  "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}",
+].join("\n");
+
+export interface ChatSource {
+  encode(text: string): Int32Array;
+  /** Ids of the control tokens by name. */
+  controlIds: ReadonlyMap<string, number>;
+  /** The checkpoint's chat_template. */
+  template: string | undefined;
+  /** bos_token, eos_token ...: what templates call the control tokens. */
+  names: Readonly<Record<string, string | undefined>>;
+}
+
+export type ChatEncoder = (messages: readonly Message[], options?: ChatOptions) => Int32Array;
+
+/** The encoder throws Failure("input") where there is no template, or the template refuses the dialogue. */
+export function createChatEncoder(source: ChatSource): ChatEncoder {
+  const { template, controlIds } = source;
+  const speaksInternLm2 = CHAT_TOKENS.every((name) => controlIds.has(name));
+  if (speaksInternLm2 && (template === undefined || template === INTERNLM2_TEMPLATE)) return createInternLm2(source);
+  if (template === undefined) {
+    return () => {
+      throw new Failure(
+        "input",
+        "this tokenizer has no chat template, so a dialogue cannot be turned into tokens",
+        "Give the model a raw prompt, or use a checkpoint whose tokenizer_config.json has a chat_template.",
+      );
+    };
+  }
+  return createTemplateRenderer({ ...source, template });
+}
+
+function createInternLm2({ encode, controlIds, names }: ChatSource): ChatEncoder {
+  const control = (name: string) => controlIds.get(name)!;
+  return (messages, { tools = [], addGenerationPrompt = false } = {}) => {
+    const ids = createIdBuffer();
+    // Text between two control tokens is encoded in one go, as a tokenizer does that splits a rendered template.
+    let text = "";
+    const write = (...parts: readonly (string | { control: string })[]) => {
+      for (const part of parts) {
+        if (typeof part === "string") text += part;
+        else {
+          ids.append(encode(text));
+          text = "";
+          ids.push(control(part.control));
+        }
+      }
+    };
+    const [start, end, plugin] = ["<|im_start|>", "<|im_end|>", "<|plugin|>"].map((name) => ({ control: name })) as [
+      { control: string },
+      { control: string },
+      { control: string },
+    ];
+    let toolsPending = tools.length > 0;
+    const writeTools = () => {
+      toolsPending = false;
+      write(start, "system name=", plugin, `\n[${tools.map(writeDefinition).join(", ")}]`, end, "\n");
+    };
+
+    if (names["bos_token"] !== undefined) write({ control: names["bos_token"] });
+    for (const message of messages) {
+      if (toolsPending && message.role !== "system") writeTools();
+      if (message.role === "tool") write(start, "environment name=", plugin, "\n");
+      else write(start, `${message.role}${message.name ? ` name=${message.name}` : ""}\n`);
+      write(message.content);
+      for (const call of message.toolCalls ?? []) {
+        write({ control: "<|action_start|>" }, plugin, `\n${writeCall(call)}`, { control: "<|action_end|>" });
+      }
+      write(end, "\n");
+    }
+    if (toolsPending) writeTools();
+    if (addGenerationPrompt) write(start, "assistant\n");
+    ids.append(encode(text));
+    return ids.take();
+  };
+}
+
+/** The object that a model writes to call a tool; the arguments stand as they were written. */
+export function writeCall({ name, arguments: parameters }: Pick<ToolCall, "name" | "arguments">): string {
+  return `{"name": ${JSON.stringify(name)}, "parameters": ${parameters}}`;
+}
+
+function writeDefinition({ name, description, parameters }: ToolDefinition): string {
+  return `{"name": ${toJson(name)}, "description": ${toJson(description)}, "parameters": ${toJson(parameters)}}`;
+}
+
+/** JSON with a space after colons and commas, as Python's json.dumps and the templates' tojson write it. */
+function toJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(toJson).join(", ")}]`;
+  if (typeof value === "object" && value !== null) {
+    const entries = Object.entries(value).filter(([, item]) => item !== undefined);
+    return `{${entries.map(([key, item]) => `${JSON.stringify(key)}: ${toJson(item)}`).join(", ")}}`;
+  }
+  return JSON.stringify(value) ?? "null";
+}
