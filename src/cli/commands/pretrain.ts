@@ -1,0 +1,76 @@
+import { defineCommand } from "../command.ts";
+import { runInWorker } from "../ui/worker-job.ts";
+import { Failure } from "../../protocol/errors.ts";
+import type { PretrainOptions, PretrainResult } from "../../train/index.ts";
+
+export default defineCommand({
+  summary: "Train a decoder from scratch on tokens.",
+  usage: "lianlu pretrain TOKENS --out DIR (--steps N | --minutes N)",
+  examples: [
+    { command: "lianlu pretrain tokens --out base --minutes 3", help: "the default model of about 7 M parameters" },
+    { command: "lianlu pretrain tokens --out base --steps 500 --hidden 192 --layers 4", help: "a smaller one" },
+  ],
+  positionals: { min: 1, max: 1, help: "a directory that `lianlu tokenize` wrote" },
+  options: {
+    out: { type: "string", required: true, placeholder: "DIR", help: "checkpoint directory to write; DIR.training holds the run until then" },
+    steps: { type: "integer", min: 1, help: "steps to train" },
+    minutes: { type: "number", min: 0.05, max: 100_000, help: "train for about this long; steps are reckoned once, at the start" },
+    family: { type: "choice", values: ["internlm2", "llama"], default: "internlm2", help: "architecture" },
+    hidden: { type: "integer", min: 16, max: 16384, default: 256, help: "hidden size" },
+    layers: { type: "integer", min: 1, max: 256, default: 6, help: "blocks" },
+    heads: { type: "integer", min: 1, max: 256, default: 4, help: "query heads" },
+    kvHeads: { type: "integer", min: 1, max: 256, default: 2, help: "key-value heads" },
+    intermediate: { type: "integer", min: 16, max: 65536, default: 704, help: "feed-forward size" },
+    length: { type: "integer", min: 8, max: 32768, default: 256, help: "longest piece of a document, in tokens" },
+    batchTokens: { type: "integer", min: 8, max: 1 << 20, default: 2048, help: "tokens a batch" },
+    accumulate: { type: "integer", min: 1, max: 4096, default: 1, help: "batches a step" },
+    learningRate: { type: "number", min: 0, max: 1, default: 3e-3, help: "highest learning rate" },
+    schedule: { type: "choice", values: ["cosine", "constant"], default: "cosine", help: "learning rate over time" },
+    warmup: { type: "number", min: 0, max: 1, default: 0.02, help: "share of the steps in which the rate rises" },
+    weightDecay: { type: "number", min: 0, max: 1, default: 0.1, help: "decay of matrices" },
+    clip: { type: "number", min: 0, default: 1, help: "largest gradient norm; 0 does not clip" },
+    validateEvery: { type: "integer", min: 1, default: 50, help: "steps between looks at the validation split" },
+    snapshotEvery: { type: "integer", min: 1, default: 100, help: "steps between snapshots: no more than these are lost in a crash" },
+    seed: { type: "integer", min: 0, max: 0xffffffff, default: 1, help: "decides weights and the order of documents" },
+  },
+  async run({ options, positionals, signal, report, print }) {
+    if ((options.steps === undefined) === (options.minutes === undefined)) {
+      throw new Failure("usage", "Give either --steps or --minutes.", "For example --minutes 3.");
+    }
+    const job: Omit<PretrainOptions, "signal"> = {
+      tokens: positionals[0]!,
+      out: options.out,
+      model: {
+        family: options.family,
+        hiddenSize: options.hidden,
+        layers: options.layers,
+        heads: options.heads,
+        kvHeads: options.kvHeads,
+        intermediateSize: options.intermediate,
+      },
+      length: options.length,
+      batchTokens: options.batchTokens,
+      accumulate: options.accumulate,
+      until: options.steps === undefined ? { minutes: options.minutes! } : { steps: options.steps },
+      schedule: {
+        kind: options.schedule as "cosine" | "constant",
+        peak: options.learningRate,
+        warmupShare: options.warmup,
+        finalShare: 0.1,
+      },
+      optimizer: { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: options.weightDecay, clip: options.clip },
+      validateEvery: options.validateEvery,
+      snapshotEvery: options.snapshotEvery,
+      seed: options.seed,
+    };
+    const result = await runInWorker<PretrainResult>(import.meta.resolve("../../train/pretrain.ts"), "pretrain", job, {
+      report,
+      signal,
+    });
+    print(
+      `${result.steps} steps at ${Math.round(result.tokensPerSecond)} tokens/s. Validation loss ${result.validationLoss.toFixed(3)} nats a token` +
+        ` (unigram ${result.unigramLoss.toFixed(3)}, trigram ${result.trigramLoss.toFixed(3)}). Written: ${options.out}`,
+    );
+    return { ...result, curve: undefined };
+  },
+});
