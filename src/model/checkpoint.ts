@@ -10,6 +10,7 @@ import { sizeOf, tensor, type Tensor } from "../tensor/index.ts";
 import { parseSharedConfig, type DecoderConfig } from "./config.ts";
 import { buildDecoder, namedTensors, type Decoder } from "./decoder.ts";
 import { familyOf, parseConfig } from "./family.ts";
+import { loadGguf } from "./gguf.ts";
 
 /** What a tokenizer needs; copied beside the weights, so that a checkpoint is whole. */
 const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"];
@@ -37,11 +38,16 @@ export function readConfig(directory: string): DecoderConfig {
   return parseConfig(json, path);
 }
 
-/** Loads a checkpoint directory, or a llama2.c `.bin` file, as float32. */
+/**
+ * Loads a checkpoint directory or a llama2.c `.bin` file as float32; a `.gguf` file, or a directory with model.gguf and
+ * no safetensors, with its weights packed as they are stored.
+ */
 export function loadCheckpoint(path: string, kernels: Kernels): Decoder {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new Failure("input", `${path}: no such file or directory.`, "Check the path.");
-  if (stat.isFile()) return loadLlama2c(path, kernels);
+  if (stat.isFile()) return path.endsWith(".gguf") ? loadGguf(path, kernels) : loadLlama2c(path, kernels);
+  const gguf = join(path, "model.gguf");
+  if (existsSync(gguf) && !existsSync(join(path, "model.safetensors"))) return loadGguf(gguf, kernels);
   const config = readConfig(path);
   const source = openCheckpointTensors(path);
   try {

@@ -40,16 +40,16 @@ export interface Decoder {
   head: Linear;
 }
 
-/** Builds a decoder from tensors by checkpoint name. */
+/** Builds a decoder from tensors by checkpoint name. Linear layers are dense unless `linear` makes others. */
 export function buildDecoder(
   kernels: Kernels,
   config: DecoderConfig,
   get: (name: string, shape: readonly number[]) => Tensor,
+  linear = (name: string, outputs: number, inputs: number): Linear =>
+    denseLinear(get(`${name}.weight`, [outputs, inputs])),
 ): Decoder {
   const { hiddenSize, headDim, heads, kvHeads, intermediateSize, vocabSize } = config;
   const names = familyOf(config.family).names;
-  const dense = (name: string, outputs: number, inputs: number): Linear =>
-    denseLinear(get(`${name}.weight`, [outputs, inputs]));
   const table = get(names.embedding, [vocabSize, hiddenSize]);
   return {
     config,
@@ -62,21 +62,21 @@ export function buildDecoder(
         attentionNorm: get(layer.attentionNorm, [hiddenSize]),
         projections:
           layer.projections.length === 1
-            ? [dense(layer.projections[0], (heads + 2 * kvHeads) * headDim, hiddenSize)]
+            ? [linear(layer.projections[0], (heads + 2 * kvHeads) * headDim, hiddenSize)]
             : [
-                dense(layer.projections[0], heads * headDim, hiddenSize),
-                dense(layer.projections[1], kvHeads * headDim, hiddenSize),
-                dense(layer.projections[2], kvHeads * headDim, hiddenSize),
+                linear(layer.projections[0], heads * headDim, hiddenSize),
+                linear(layer.projections[1], kvHeads * headDim, hiddenSize),
+                linear(layer.projections[2], kvHeads * headDim, hiddenSize),
               ],
-        output: dense(layer.output, hiddenSize, heads * headDim),
+        output: linear(layer.output, hiddenSize, heads * headDim),
         feedForwardNorm: get(layer.feedForwardNorm, [hiddenSize]),
-        gate: dense(layer.gate, intermediateSize, hiddenSize),
-        up: dense(layer.up, intermediateSize, hiddenSize),
-        down: dense(layer.down, hiddenSize, intermediateSize),
+        gate: linear(layer.gate, intermediateSize, hiddenSize),
+        up: linear(layer.up, intermediateSize, hiddenSize),
+        down: linear(layer.down, hiddenSize, intermediateSize),
       };
     }),
     norm: get(names.norm, [hiddenSize]),
-    head: config.tieEmbeddings ? { ...denseLinear(table), name: names.head } : dense(names.head, vocabSize, hiddenSize),
+    head: config.tieEmbeddings ? { ...denseLinear(table), name: names.head } : linear(names.head, vocabSize, hiddenSize),
   };
 }
 
