@@ -1,0 +1,151 @@
+// From a grammar over bytes to the tokens that may come next, and whether the answer still fits the tokens left.
+// It knows nothing of logits; guide.ts applies it.
+import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import { createAutomaton, type Automaton, type State } from "./automaton.ts";
+import type { Grammar } from "./expression.ts";
+import { compile } from "./program.ts";
+import { requireAllBytes, vocabularyOf, type Vocabulary } from "./vocabulary.ts";
+
+/** Token lists are kept for this many states; a state within a free string is met again at every token. */
+const maxKeptLists = 256;
+
+export interface Constraint {
+  readonly start: State;
+  /** Tokens with which an answer can be completed from a state: never more than this are needed. */
+  tokensNeeded(state: State): number;
+  /**
+   * Ids in ascending order that may come next and leave a way to finish within `remaining - 1` tokens more.
+   * Never empty where `remaining >= tokensNeeded(state)`, unless the state is final.
+   */
+  allowed(state: State, remaining: number): Int32Array;
+  /** The state after a token that was allowed. */
+  advance(state: State, id: number): State;
+  /** Grows with use: an owner drops a constraint that has become large. */
+  size(): number;
+}
+
+interface TokenList {
+  ids: Int32Array;
+  states: State[];
+  /** The most symbols that any of the states is away from an end. */
+  farthest: number;
+}
+
+/** Throws Failure("input") where the grammar is too large, unsatisfiable, or cannot be spelled by the tokenizer. */
+export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constraint {
+  const vocabulary = vocabularyOf(tokenizer);
+  requireAllBytes(vocabulary);
+  const automaton = createAutomaton(compile(grammar));
+  const lists = new Map<State, TokenList>();
+  const needed = new Map<State, number>();
+
+  function listOf(state: State): TokenList {
+    let list = lists.get(state);
+    if (list) lists.delete(state);
+    else list = walk(automaton, vocabulary, state);
+    // The least recently used list is the first of the map.
+    lists.set(state, list);
+    if (lists.size > maxKeptLists) lists.delete(lists.keys().next().value!);
+    return list;
+  }
+
+  /**
+   * Tokens of the shortest way to an end, each the longest that spells the way on. After any of these tokens the rest
+   * of the same way is ahead, so following it is always possible.
+   */
+  function tokensNeeded(state: State): number {
+    const way: State[] = [];
+    let current = state;
+    while (!current.accepting && !needed.has(current)) {
+      way.push(current);
+      current = longestOnTheWay(current);
+    }
+    let tokens = current.accepting ? 0 : needed.get(current)!;
+    for (const each of way.reverse()) needed.set(each, ++tokens);
+    return tokens;
+  }
+
+  function longestOnTheWay(state: State): State {
+    const first = automaton.shortest(state)!;
+    if ("control" in first) return automaton.stepControl(state, first.control)!;
+    let node = 0;
+    let current: State = state;
+    let reached: State | undefined;
+    for (let symbol: ReturnType<Automaton["shortest"]> = first; symbol && "byte" in symbol;) {
+      node = childOf(vocabulary, node, symbol.byte);
+      if (node < 0) break;
+      current = automaton.step(current, symbol.byte)!;
+      if (vocabulary.tokens[node]! >= 0) reached = current;
+      symbol = automaton.shortest(current);
+    }
+    return reached!;
+  }
+
+  function allowed(state: State, remaining: number): Int32Array {
+    const { ids, states, farthest } = listOf(state);
+    // A symbol takes at most a token.
+    if (farthest < remaining) return ids;
+    return ids.filter((_, index) => {
+      const next = states[index]!;
+      return next.distance < remaining || tokensNeeded(next) < remaining;
+    });
+  }
+
+  function advance(state: State, id: number): State {
+    const { ids, states } = listOf(state);
+    const index = search(ids, id);
+    if (index < 0) throw new RangeError(`Token ${id} is not allowed here.`);
+    return states[index]!;
+  }
+
+  return { start: automaton.start, tokensNeeded, allowed, advance, size: () => automaton.size() };
+}
+
+/** Every token that can follow a state: control tokens, and those whose bytes all can. */
+function walk(automaton: Automaton, vocabulary: Vocabulary, state: State): TokenList {
+  const { bytes, ends, tokens, twins } = vocabulary;
+  const found: { id: number; state: State }[] = automaton
+    .controls(state)
+    .map((id) => ({ id, state: automaton.stepControl(state, id)! }));
+  /** The state before each level of the trie, and where the level's parent ends. */
+  const states: State[] = [state];
+  const levels: number[] = [ends[0]!];
+  for (let node = 1; node < bytes.length;) {
+    while (node >= levels.at(-1)!) {
+      levels.pop();
+      states.pop();
+    }
+    const next = automaton.step(states.at(-1)!, bytes[node]!);
+    if (!next) {
+      node = ends[node]!;
+      continue;
+    }
+    for (let id = tokens[node]!; id >= 0; id = twins[id]!) found.push({ id, state: next });
+    states.push(next);
+    levels.push(ends[node]!);
+    node += 1;
+  }
+  found.sort((left, right) => left.id - right.id);
+  return {
+    ids: Int32Array.from(found, ({ id }) => id),
+    states: found.map((each) => each.state),
+    farthest: found.reduce((most, each) => Math.max(most, each.state.distance), 0),
+  };
+}
+
+function childOf({ bytes, ends }: Vocabulary, parent: number, byte: number): number {
+  for (let node = parent + 1; node < ends[parent]!; node = ends[node]!) if (bytes[node] === byte) return node;
+  return -1;
+}
+
+function search(ids: Int32Array, id: number): number {
+  let low = 0;
+  let high = ids.length - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    if (ids[middle] === id) return middle;
+    if (ids[middle]! < id) low = middle + 1;
+    else high = middle - 1;
+  }
+  return -1;
+}

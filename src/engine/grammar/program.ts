@@ -1,0 +1,131 @@
+// A grammar as a graph: nodes that consume a byte or a control token, branch, count, call a rule or end one.
+// Also, for each node, the fewest symbols from there to the end of its rule. automaton.ts runs it.
+import { Failure } from "../../protocol/errors.ts";
+import type { Expression, Grammar, Range } from "./expression.ts";
+
+/** A grammar that needs more nodes is refused; a schema of a thousand fields needs about a tenth. */
+const maxNodes = 500_000;
+
+export type Node =
+  | { op: "byte"; ranges: readonly Range[]; next: number }
+  | { op: "control"; id: number; next: number }
+  | { op: "split"; next: readonly number[] }
+  /** Runs `body`, which finishes at an end node, between min and max times. */
+  | { op: "repeat"; body: number; min: number; max: number; next: number }
+  /** Runs a rule, which finishes at an end node. */
+  | { op: "call"; entry: number; next: number }
+  | { op: "end" };
+
+export interface Program {
+  nodes: readonly Node[];
+  start: number;
+  /** Fewest symbols (bytes and control tokens) from a node to the end of its rule; Infinity where there is no way. */
+  distances: Float64Array;
+}
+
+/** Throws Failure("input") where no finite text satisfies the grammar, or where it is too large. */
+export function compile(grammar: Grammar): Program {
+  const nodes: Node[] = [{ op: "end" }];
+  const end = 0;
+  const entries = new Map<string, number>();
+
+  function add(node: Node): number {
+    if (nodes.length >= maxNodes) {
+      throw new Failure("input", `The grammar needs more than ${maxNodes} nodes.`, "Give a smaller schema or pattern.");
+    }
+    return nodes.push(node) - 1;
+  }
+
+  function build(expression: Expression, next: number): number {
+    switch (expression.type) {
+      case "byte":
+        return add({ op: "byte", ranges: expression.ranges, next });
+      case "control":
+        return add({ op: "control", id: expression.id, next });
+      case "sequence":
+        return expression.items.reduceRight((after, item) => build(item, after), next);
+      case "choice":
+        return add({ op: "split", next: expression.items.map((item) => build(item, next)) });
+      case "repeat": {
+        const { item, min, max } = expression;
+        if (min === 1 && max === 1) return build(item, next);
+        if (min === 0 && max === 1) return add({ op: "split", next: [build(item, next), next] });
+        if (max === Infinity && min <= 1) {
+          const branches: number[] = [];
+          const loop = add({ op: "split", next: branches });
+          branches.push(build(item, loop), next);
+          return min === 0 ? loop : branches[0]!;
+        }
+        return add({ op: "repeat", body: build(item, end), min, max, next });
+      }
+      case "rule":
+        return add({ op: "call", entry: enter(expression.name), next });
+      default:
+        return expression satisfies never;
+    }
+  }
+
+  /** The first node of a rule: reserved before its body is built, so that the body may call it. */
+  function enter(name: string): number {
+    const known = entries.get(name);
+    if (known !== undefined) return known;
+    const body = grammar.rules.get(name);
+    if (!body) throw new RangeError(`The grammar has no rule "${name}".`);
+    const branches: number[] = [];
+    const entry = add({ op: "split", next: branches });
+    entries.set(name, entry);
+    branches.push(build(body, end));
+    return entry;
+  }
+
+  const start = build(grammar.start, end);
+  const distances = measure(nodes);
+  if (distances[start] === Infinity) {
+    throw new Failure(
+      "input",
+      "No finite text satisfies the schema or pattern.",
+      "Look for a required part that contains itself.",
+    );
+  }
+  return { nodes, start, distances };
+}
+
+/** Relaxes until nothing changes; nodes mostly follow what they lead to, so a few passes are enough. */
+function measure(nodes: readonly Node[]): Float64Array {
+  const distances = new Float64Array(nodes.length).fill(Infinity);
+  for (let changed = true; changed;) {
+    changed = false;
+    for (const [index, node] of nodes.entries()) {
+      const distance = distanceOf(node, distances);
+      if (distance < distances[index]!) {
+        distances[index] = distance;
+        changed = true;
+      }
+    }
+  }
+  return distances;
+}
+
+function distanceOf(node: Node, distances: Float64Array): number {
+  switch (node.op) {
+    case "byte":
+      return node.ranges.length === 0 ? Infinity : 1 + distances[node.next]!;
+    case "control":
+      return 1 + distances[node.next]!;
+    case "split":
+      return Math.min(...node.next.map((next) => distances[next]!));
+    case "repeat":
+      return repeated(node.min, distances[node.body]!) + distances[node.next]!;
+    case "call":
+      return distances[node.entry]! + distances[node.next]!;
+    case "end":
+      return 0;
+    default:
+      return node satisfies never;
+  }
+}
+
+/** Cost of `times` runs of a body; none cost nothing, even of a body that can never end. */
+export function repeated(times: number, distance: number): number {
+  return times <= 0 ? 0 : times * distance;
+}

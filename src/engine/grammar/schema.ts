@@ -1,0 +1,401 @@
+// JSON Schema as a grammar: every text of the grammar is valid for the schema. Not every valid text is in the grammar:
+// properties come in the order in which they are declared, and undeclared ones are not written.
+// A keyword that cannot be guaranteed is refused by name and place.
+import { Failure } from "../../protocol/errors.ts";
+import {
+  choice,
+  nothing,
+  optional,
+  repeat,
+  rule,
+  sequence,
+  literal,
+  type Expression,
+  type Grammar,
+} from "./expression.ts";
+import { anyObject, anyValue, colon, comma, exactly, jsonRules, list, quoted, stringCharacter, text } from "./json.ts";
+import { anyNumber, decimals, integers, type Bounds } from "./numbers.ts";
+import { regex } from "./regex.ts";
+
+type Schema = Record<string, unknown>;
+
+/** Schemas nested deeper than this (references apart) are refused. */
+const maxDepth = 100;
+
+/** These say nothing about what is valid. */
+const annotations = new Set([
+  "$schema", "$id", "$anchor", "$comment", "$defs", "definitions", "title", "description", "default", "example",
+  "examples", "deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType",
+]); // prettier-ignore
+const typeKeywords: Record<string, readonly string[]> = {
+  object: ["properties", "required", "additionalProperties", "propertyNames", "minProperties", "maxProperties"],
+  array: ["items", "prefixItems", "minItems", "maxItems"],
+  string: ["pattern", "minLength", "maxLength", "format"],
+  number: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"],
+  integer: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"],
+  boolean: [],
+  null: [],
+};
+
+const day = String.raw`\d{4}-((0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)`;
+const time = String.raw`([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)`;
+/** Formats that can be guaranteed, as patterns of the whole string; each is a part of what the format allows. */
+const formats: Record<string, string> = {
+  date: day,
+  time,
+  "date-time": `(${day})T(${time})`,
+  uuid: "[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
+  email: "[A-Za-z0-9]([A-Za-z0-9_+-]|\\.[A-Za-z0-9_+-]){0,62}@[A-Za-z0-9]+(-[A-Za-z0-9]+)*(\\.[a-z]{2,12}){1,3}",
+  ipv4: "((25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)\\.){3}(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)",
+};
+
+/** Any JSON object. */
+export function jsonObject(): Grammar {
+  return { start: anyObject, rules: jsonRules };
+}
+
+/** Compiles a schema. Throws Failure("input") that names the keyword and its JSON pointer. */
+export function jsonSchema(schema: unknown): Grammar {
+  const rules = new Map(jsonRules);
+  return { start: addSchema(rules, schema, ""), rules };
+}
+
+/** Adds what a schema needs to a grammar's rules, under names that start with `prefix`. */
+export function addSchema(rules: Map<string, Expression>, root: unknown, prefix: string): Expression {
+  function refuse(path: string, problem: string, hint?: string): never {
+    throw new Failure("input", `The JSON schema at ${path} ${problem}.`, hint);
+  }
+
+  function visit(schema: unknown, path: string, depth: number): Expression {
+    if (schema === true) return anyValue;
+    if (schema === false) return nothing;
+    if (!isObject(schema)) refuse(path, "is not an object or a boolean");
+    if (depth > maxDepth) refuse(path, `is nested over ${maxDepth} deep`);
+    const keywords = Object.keys(schema).filter(
+      (keyword) => !annotations.has(keyword) && schema[keyword] !== undefined,
+    );
+
+    /** Keywords that cannot be honoured together with this one. */
+    const alone = (keyword: string, ...allowed: string[]): void => {
+      const other = keywords.find((name) => name !== keyword && !allowed.includes(name));
+      if (other) refuse(path, `uses "${other}" beside "${keyword}", which constrained decoding does not support`);
+    };
+    if ("$ref" in schema) {
+      alone("$ref");
+      return reference(schema.$ref, path);
+    }
+    if ("const" in schema) {
+      alone("const", "type");
+      return given([schema.const], schema, path);
+    }
+    if ("enum" in schema) {
+      alone("enum", "type");
+      if (!Array.isArray(schema.enum)) refuse(path, 'has an "enum" that is not an array');
+      return given(schema.enum, schema, path);
+    }
+    for (const keyword of ["anyOf", "oneOf", "allOf"]) {
+      if (!(keyword in schema)) continue;
+      alone(keyword);
+      const branches = schema[keyword];
+      if (!Array.isArray(branches) || branches.length === 0)
+        refuse(path, `has an "${keyword}" that is no list of schemas`);
+      if (branches.length > 1 && keyword === "allOf") {
+        refuse(
+          path,
+          'uses "allOf" of several schemas, which constrained decoding does not support',
+          "Merge them into one.",
+        );
+      }
+      if (keyword === "oneOf" && !exclusive(branches)) {
+        refuse(
+          path,
+          'uses "oneOf" of schemas that are not told apart by type or by a constant property',
+          'Use "anyOf" if a value may match several.',
+        );
+      }
+      return choice(...branches.map((branch, index) => visit(branch, `${path}/${keyword}/${index}`, depth + 1)));
+    }
+
+    const types = typesOf(schema, keywords, path);
+    if (!types) {
+      const unknown = keywords[0];
+      if (unknown !== undefined) unsupported(unknown, path);
+      return anyValue;
+    }
+    const applicable = new Set(["type", ...types.flatMap((type) => typeKeywords[type]!)]);
+    const everyType = new Set(Object.values(typeKeywords).flat());
+    for (const keyword of keywords) {
+      if (!applicable.has(keyword) && !everyType.has(keyword)) unsupported(keyword, path);
+    }
+    return choice(...types.map((type) => ofType(type, schema, path, depth)));
+  }
+
+  function unsupported(keyword: string, path: string): never {
+    return refuse(path, `uses "${keyword}", which constrained decoding does not support`);
+  }
+
+  function typesOf(schema: Schema, keywords: readonly string[], path: string): string[] | undefined {
+    const { type } = schema;
+    if (type !== undefined) {
+      const types = Array.isArray(type) ? type : [type];
+      for (const name of types) {
+        if (typeof name !== "string" || !Object.hasOwn(typeKeywords, name)) {
+          refuse(path, `has the unknown type ${JSON.stringify(name)}`);
+        }
+      }
+      // An integer is a number: naming both would only make the choice ambiguous.
+      return types.filter((name) => name !== "integer" || !types.includes("number")) as string[];
+    }
+    const found = Object.entries(typeKeywords).find(([, names]) => names.some((name) => keywords.includes(name)));
+    return found && [found[0]];
+  }
+
+  function ofType(type: string, schema: Schema, path: string, depth: number): Expression {
+    switch (type) {
+      case "object":
+        return named(`${path} object`, () => object(schema, path, depth));
+      case "array":
+        return named(`${path} array`, () => array(schema, path, depth));
+      case "string":
+        return string(schema, path);
+      case "boolean":
+        return choice(literal("true"), literal("false"));
+      case "null":
+        return literal("null");
+      default:
+        return number(type === "integer", schema, path);
+    }
+  }
+
+  /** A rule of its own, so that what is used twice is built once and may contain itself. */
+  function named(path: string, build: () => Expression): Expression {
+    const name = `${prefix}${path}`;
+    if (!rules.has(name)) {
+      rules.set(name, nothing);
+      rules.set(name, build());
+    }
+    return rule(name);
+  }
+
+  function reference(target: unknown, path: string): Expression {
+    if (typeof target !== "string" || !/^#(\/|$)/.test(target)) {
+      refuse(path, `refers to ${JSON.stringify(target)}; only references within the schema are followed`);
+    }
+    let schema: unknown = root;
+    for (const part of target.split("/").slice(1)) {
+      const key = decodeURIComponent(part).replaceAll("~1", "/").replaceAll("~0", "~");
+      schema =
+        (isObject(schema) || Array.isArray(schema)) && Object.hasOwn(schema, key) ? (schema as Schema)[key] : undefined;
+    }
+    if (schema === undefined) refuse(path, `refers to ${target}, which is not there`);
+    return named(`$ref ${target}`, () => visit(schema, target, 0));
+  }
+
+  function given(values: readonly unknown[], schema: Schema, path: string): Expression {
+    const types = schema.type === undefined ? undefined : typesOf(schema, [], path);
+    const fitting = values.filter((value) => !types || types.some((type) => hasType(value, type)));
+    if (fitting.length === 0) refuse(path, "allows no value at all");
+    return choice(...fitting.map(exactly));
+  }
+
+  function object(schema: Schema, path: string, depth: number): Expression {
+    const { properties, required = [], additionalProperties, propertyNames } = schema;
+    if (properties !== undefined && !isObject(properties)) refuse(path, 'has "properties" that are no object');
+    if (!Array.isArray(required) || required.some((name) => typeof name !== "string")) {
+      refuse(path, 'has a "required" that is no list of names');
+    }
+    const declared = new Map<string, Expression>();
+    for (const [name, property] of Object.entries(properties ?? {})) {
+      const optionalAndImpossible = property === false && !required.includes(name);
+      if (!optionalAndImpossible) declared.set(name, visit(property, `${path}/properties/${escape(name)}`, depth + 1));
+    }
+    for (const name of required as string[]) {
+      if (declared.has(name)) continue;
+      if (additionalProperties === false) refuse(path, `requires "${name}", which its properties do not allow`);
+      declared.set(name, visit(additionalProperties ?? true, `${path}/additionalProperties`, depth + 1));
+    }
+    if (
+      declared.size === 0 &&
+      additionalProperties !== false &&
+      (properties === undefined || additionalProperties !== undefined)
+    ) {
+      return map(schema, path, depth);
+    }
+    for (const keyword of ["minProperties", "maxProperties"]) {
+      if (schema[keyword] !== undefined) refuse(path, `uses "${keyword}" beside "properties"`);
+    }
+    if (propertyNames !== undefined) refuse(path, 'uses "propertyNames" beside "properties"');
+
+    const members = [...declared].map(([name, value]) => ({
+      member: sequence(literal(JSON.stringify(name)), colon, value),
+      required: required.includes(name),
+    }));
+    const after = (index: number): Expression =>
+      index === members.length
+        ? literal("}")
+        : named(`${path} after member ${index}`, () => {
+            const { member, required: must } = members[index]!;
+            const written = sequence(comma, member);
+            return sequence(must ? written : optional(written), after(index + 1));
+          });
+    // Until a member is written there is no comma: the first one written is any up to the first required one.
+    const firstRequired = members.findIndex((member) => member.required);
+    const firsts = members.slice(0, firstRequired < 0 ? members.length : firstRequired + 1);
+    const bodies = firsts.map(({ member }, index) => sequence(member, after(index + 1)));
+    if (firstRequired < 0) bodies.push(literal("}"));
+    return sequence(literal("{"), choice(...bodies));
+  }
+
+  /** An object whose names are not declared. */
+  function map(schema: Schema, path: string, depth: number): Expression {
+    const { additionalProperties = true, propertyNames } = schema;
+    const min = count(schema, "minProperties", path) ?? 0;
+    const max = count(schema, "maxProperties", path) ?? Infinity;
+    // A name may be written twice, which counts once.
+    if (min > 1) refuse(path, 'uses "minProperties" above 1, which constrained decoding does not support');
+    let key = text(0, Infinity);
+    if (isObject(propertyNames)) key = visit({ type: "string", ...propertyNames }, `${path}/propertyNames`, depth + 1);
+    else if (propertyNames !== undefined && propertyNames !== true)
+      refuse(path, 'has "propertyNames" that are no schema');
+    const value = visit(additionalProperties, `${path}/additionalProperties`, depth + 1);
+    return list("{", sequence(key, colon, value), "}", min, checkBounds(min, max, "Properties", path));
+  }
+
+  function array(schema: Schema, path: string, depth: number): Expression {
+    const { items = true, prefixItems = [] } = schema;
+    const min = count(schema, "minItems", path) ?? 0;
+    const max = checkBounds(min, count(schema, "maxItems", path) ?? Infinity, "Items", path);
+    if (!Array.isArray(prefixItems)) refuse(path, 'has "prefixItems" that are no list');
+    const prefix = prefixItems
+      .slice(0, max)
+      .map((item, index) => visit(item, `${path}/prefixItems/${index}`, depth + 1));
+    const item = visit(items, `${path}/items`, depth + 1);
+    if (prefix.length === 0) return list("[", item, "]", min, max);
+    const left = repeat(sequence(comma, item), Math.max(min - prefix.length, 0), max - prefix.length);
+    const separated = prefix.flatMap((each, index) => (index === 0 ? [each] : [comma, each]));
+    return sequence(literal("["), ...separated, left, literal("]"));
+  }
+
+  function string(schema: Schema, path: string): Expression {
+    const min = count(schema, "minLength", path) ?? 0;
+    const max = checkBounds(min, count(schema, "maxLength", path) ?? Infinity, "Length", path);
+    const { pattern, format } = schema;
+    if (pattern === undefined && format === undefined) return text(min, max);
+    if (min > 0 || max < Infinity) {
+      const name = pattern === undefined ? "format" : "pattern";
+      refuse(
+        path,
+        `uses "${name}" beside a length, which constrained decoding does not support`,
+        "Put the length into the pattern.",
+      );
+    }
+    // Where a pattern is given it says what is valid, and the format only describes it.
+    if (pattern !== undefined) {
+      if (typeof pattern !== "string") refuse(path, 'has a "pattern" that is no string');
+      return quoted(regex(pattern, { spell: stringCharacter, match: "search" }));
+    }
+    if (typeof format !== "string" || !Object.hasOwn(formats, format)) {
+      refuse(
+        path,
+        `uses the format ${JSON.stringify(format)}, which constrained decoding does not support`,
+        `Supported: ${Object.keys(formats).join(", ")}; or give a pattern.`,
+      );
+    }
+    return quoted(regex(formats[format]!, { spell: stringCharacter, match: "full" }));
+  }
+
+  function number(integer: boolean, schema: Schema, path: string): Expression {
+    const bounds: Bounds = { minimum: -Infinity, maximum: Infinity, exclusiveMinimum: false, exclusiveMaximum: false };
+    for (const keyword of typeKeywords.number!) {
+      const value = schema[keyword];
+      if (value === undefined) continue;
+      if (typeof value !== "number") refuse(path, `has a "${keyword}" that is no number`);
+      const exclusive = keyword.startsWith("exclusive");
+      if (keyword.endsWith("inimum")) {
+        if (value < bounds.minimum || (value === bounds.minimum && !exclusive)) continue;
+        bounds.minimum = value;
+        bounds.exclusiveMinimum = exclusive;
+      } else {
+        if (value > bounds.maximum || (value === bounds.maximum && !exclusive)) continue;
+        bounds.maximum = value;
+        bounds.exclusiveMaximum = exclusive;
+      }
+    }
+    if (integer) return integers(bounds);
+    return bounds.minimum === -Infinity && bounds.maximum === Infinity ? anyNumber : decimals(bounds);
+  }
+
+  function count(schema: Schema, keyword: string, path: string): number | undefined {
+    const value = schema[keyword];
+    if (value === undefined) return undefined;
+    if (!Number.isSafeInteger(value) || (value as number) < 0) refuse(path, `has a "${keyword}" that is no count`);
+    return value as number;
+  }
+
+  function checkBounds(min: number, max: number, what: string, path: string): number {
+    if (max < min) refuse(path, `has max${what} ${max} below min${what} ${min}`);
+    return max;
+  }
+
+  /** Whether no value can match two of the branches, as far as can be seen at once. */
+  function exclusive(branches: readonly unknown[]): boolean {
+    const seen = branches.map((branch) => follow(branch));
+    const types = seen.map((branch) =>
+      typeof branch?.type === "string" ? branch.type.replace("integer", "number") : undefined,
+    );
+    if (!types.includes(undefined) && new Set(types).size === types.length) return true;
+    const values = seen.map((branch) => fixedValues(branch)).filter((each) => each !== undefined);
+    if (values.length === seen.length && new Set(values.flat()).size === values.flat().length) return true;
+    const names = Object.keys(isObject(seen[0]?.properties) ? seen[0].properties : {});
+    return names.some((name) => {
+      const tags = seen.map((branch) =>
+        Array.isArray(branch?.required) && branch.required.includes(name) && isObject(branch.properties)
+          ? fixedValues(follow(branch.properties[name]))
+          : undefined,
+      );
+      return !tags.includes(undefined) && new Set(tags.flat()).size === tags.flat().length;
+    });
+  }
+
+  function follow(schema: unknown): Schema | undefined {
+    const name =
+      isObject(schema) && typeof schema.$ref === "string"
+        ? /^#\/(\$defs|definitions)\/([^/]+)$/.exec(schema.$ref)
+        : null;
+    if (!name) return isObject(schema) ? schema : undefined;
+    const definitions = isObject(root) ? root[name[1]!] : undefined;
+    const target = isObject(definitions) ? definitions[name[2]!] : undefined;
+    return isObject(target) ? target : undefined;
+  }
+
+  return visit(root, "#", 0);
+}
+
+/** A name as part of a JSON pointer. */
+function escape(name: string): string {
+  return name.replaceAll("~", "~0").replaceAll("/", "~1");
+}
+
+function fixedValues(schema: Schema | undefined): string[] | undefined {
+  if (schema && "const" in schema) return [JSON.stringify(schema.const)];
+  return Array.isArray(schema?.enum) ? schema.enum.map((value) => JSON.stringify(value)) : undefined;
+}
+
+function isObject(value: unknown): value is Schema {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function hasType(value: unknown, type: string): boolean {
+  switch (type) {
+    case "null":
+      return value === null;
+    case "array":
+      return Array.isArray(value);
+    case "object":
+      return isObject(value);
+    case "integer":
+      return Number.isInteger(value);
+    default:
+      return typeof value === type;
+  }
+}
