@@ -32,19 +32,28 @@ const commonFlags = [
   `-I${join(root, "node_modules", "node-api-headers", "include")}`,
 ];
 
-/** Instruction sets of this processor family and the flags that allow them. @type {Record<string, string[]>} */
-const instructionSets = {
-  x64: {
-    plain: [],
-    avx2: ["-mavx2", "-mfma", "-mf16c"],
-    avx512: [
-      ...["-mavx2", "-mfma", "-mf16c", "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni"],
-      "-mprefer-vector-width=512",
-    ],
-  },
-  arm64: { plain: [], neon: [] },
-}[process.arch] ?? { plain: [] };
+/** @type {Record<string, string[]>} */
+const x64Sets = {
+  plain: [],
+  avx2: ["-mavx2", "-mfma", "-mf16c"],
+  avx512: [
+    "-mavx2",
+    "-mfma",
+    "-mf16c",
+    "-mavx512f",
+    "-mavx512bw",
+    "-mavx512dq",
+    "-mavx512vl",
+    "-mavx512vnni",
+    "-mprefer-vector-width=512",
+  ],
+};
 
+/** Instruction sets of this processor family and the flags that allow them. @returns {Record<string, string[]>} */
+function instructionSets() {
+  if (process.arch === "x64") return x64Sets;
+  return process.arch === "arm64" ? { plain: [], neon: [] } : { plain: [] };
+}
 /**
  * @typedef {{ source: string, label: string, flags: string[], object: string }} Unit
  */
@@ -93,7 +102,7 @@ function listUnits() {
         return { source, label, flags, object: join(objectDirectory, `${label}-${key.slice(0, 16)}.o`) };
       };
       if (!text.includes('#include "simd.h"')) return [unit("", [])];
-      return Object.entries(instructionSets).map(([isa, flags]) => unit(isa, [`-DLIANLU_ISA=${isa}`, ...flags]));
+      return Object.entries(instructionSets()).map(([isa, flags]) => unit(isa, [`-DLIANLU_ISA=${isa}`, ...flags]));
     });
 }
 

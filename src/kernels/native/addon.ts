@@ -1,10 +1,11 @@
-// Loads the compiled module and says what is in it. Nothing here checks an argument: the families do, before they call.
+// Loads the compiled module. Nothing here checks an argument but its width: the families do, before they call.
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { Failure } from "../../protocol/errors.ts";
+import type { Floats } from "../kernels.ts";
 
-/** What native/addon.cpp exports for all; each family adds its own functions. */
+/** What native/addon.cpp exports for all; each family knows its own functions beside. */
 export interface AddonBase {
   /** The instruction set in use: "avx512", "avx2", "neon" or "plain". */
   readonly isa: string;
@@ -21,13 +22,19 @@ let loaded: unknown;
 /** The module, loaded once a JavaScript thread. `Functions` is what the asking family knows of it. */
 export function addon<Functions = object>(): AddonBase & Functions {
   if (loaded === undefined) {
-    if (!existsSync(modulePath))
+    if (!existsSync(modulePath)) {
       throw new Failure(
         "environment",
         `the native core is not built: ${modulePath} is missing`,
         "Run `npm run setup`.",
       );
+    }
     loaded = createRequire(import.meta.url)(modulePath);
   }
   return loaded as AddonBase & Functions;
+}
+
+/** The checks let float64 pass, for the reference; native kernels do not. One array of a call stands for all its floats. */
+export function checkFloat32(kernel: string, array: Floats): void {
+  if (!(array instanceof Float32Array)) throw new RangeError(`${kernel}: the native kernels take float32, not float64`);
 }

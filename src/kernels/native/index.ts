@@ -1,20 +1,20 @@
-// The native kernels as one object: the compiled families behind their checks.
+// The native kernels behind the door: each function checks its arguments, then calls compiled code.
 import type { Kernels } from "../kernels.ts";
-import { whole } from "../check.ts";
+import { checkInteger } from "../checks/common.ts";
+import { referenceKernels } from "../reference/index.ts";
 import { addon } from "./addon.ts";
-import { nativeMatmul } from "./matmul.ts";
+import { matmul, matmulPackedFloats, packWeight } from "./matmul.ts";
 
-/** Throws where the module is not built. */
-export function nativeKernels(): Kernels {
-  const { matmulPackedFloats, ...matmul } = nativeMatmul();
-  const kernels = {
-    name: "native",
-    allocate(length: number) {
-      whole("allocate", "length", length, 0, 2 ** 32 - 1);
-      return addon().allocate(length);
-    },
-    ...matmul,
-    matmulPacked: matmulPackedFloats,
-  };
-  return kernels as unknown as Kernels; // families to come: lowbit, attention, rows, vectors
-}
+export const nativeKernels: Kernels = {
+  // Families that are not compiled yet.
+  ...referenceKernels,
+  name: "native",
+  allocate: (length: number) => {
+    checkInteger("allocate", "length", length, 0, 2 ** 32 - 1);
+    return addon().allocate(length);
+  },
+  matmul,
+  packWeight,
+  matmulPacked: (out, x, weight, rows) =>
+    (weight.scheme === "f32" ? matmulPackedFloats : referenceKernels.matmulPacked)(out, x, weight, rows),
+};

@@ -1,21 +1,47 @@
-// The reference kernels as one object: written to be read and to be checked against, float32 or float64.
-import type { Floats, Kernels } from "../kernels.ts";
-import { whole } from "../check.ts";
-import { referenceMatmul } from "./matmul.ts";
+// The reference behind the door: every kernel in plain TypeScript, for float32 and float64 alike.
+import type { Kernels } from "../kernels.ts";
+import { attention, attentionBackward, attentionPaged, cacheWrite } from "./attention.ts";
+import { dequantize, matmulPacked, packQuantized, quantize } from "./lowbit.ts";
+import { matmul, packWeight } from "./matmul.ts";
+import {
+  crossEntropy,
+  embedding,
+  embeddingBackward,
+  rmsNorm,
+  rmsNormBackward,
+  rope,
+  swiglu,
+  swigluBackward,
+} from "./rows.ts";
+import { adamW, addScaled, argmax, fromBf16, fromF16, sumSquares, toBf16, toF16 } from "./vectors.ts";
 
-export interface ReferenceOptions {
-  /** Type of the arrays that `allocate` makes; every kernel takes either. */
-  floats?: "float32" | "float64";
-}
-
-export function referenceKernels({ floats = "float32" }: ReferenceOptions = {}): Kernels {
-  const kernels = {
-    name: "reference",
-    allocate(length: number): Floats {
-      whole("allocate", "length", length, 0, 2 ** 32 - 1);
-      return floats === "float64" ? new Float64Array(length) : new Float32Array(length);
-    },
-    ...referenceMatmul,
-  };
-  return kernels as unknown as Kernels; // families to come: lowbit, attention, rows, vectors
-}
+export const referenceKernels: Kernels = {
+  name: "reference",
+  allocate: (length) => new Float32Array(length),
+  matmul,
+  packWeight,
+  packQuantized,
+  matmulPacked,
+  quantize,
+  dequantize,
+  attention,
+  attentionBackward,
+  cacheWrite,
+  attentionPaged,
+  rmsNorm,
+  rmsNormBackward,
+  rope,
+  swiglu,
+  swigluBackward,
+  embedding,
+  embeddingBackward,
+  crossEntropy,
+  addScaled,
+  sumSquares,
+  adamW,
+  argmax,
+  toBf16,
+  fromBf16,
+  toF16,
+  fromF16,
+};

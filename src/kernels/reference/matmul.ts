@@ -1,43 +1,32 @@
-// Products of floats as one reads them in a textbook, float32 or float64; sums run over k in order, in float64.
-import type { Floats, Kernels, MatmulForm, PackedWeight } from "../kernels.ts";
-import { exactly, whole } from "../check.ts";
+// Matrix products in plain TypeScript: what the native kernels must compute, at any width of float.
+import type { Floats, MatmulForm, PackedWeight } from "../kernels.ts";
+import { checkMatmul, checkPackWeight } from "../checks/products.ts";
 
-export const referenceMatmul: Pick<Kernels, "matmul" | "packWeight"> = {
-  matmul(out, a, b, m, n, k, form, accumulate) {
-    whole("matmul", "m", m, 0);
-    whole("matmul", "n", n, 0);
-    whole("matmul", "k", k, 0);
-    exactly("matmul", "out", out, m * n);
-    exactly("matmul", "a", a, m * k);
-    exactly("matmul", "b", b, k * n);
-    const [aRow, aInner, bColumn, bInner] = strides(form, m, n, k);
-    for (let i = 0; i < m; i++) {
-      for (let j = 0; j < n; j++) {
-        let sum = 0;
-        for (let p = 0; p < k; p++) sum += a[i * aRow + p * aInner]! * b[j * bColumn + p * bInner]!;
-        out[i * n + j] = accumulate ? out[i * n + j]! + sum : sum;
-      }
+/** See `Kernels.matmul`. */
+export function matmul(
+  out: Floats,
+  a: Floats,
+  b: Floats,
+  m: number,
+  n: number,
+  k: number,
+  form: MatmulForm,
+  accumulate: boolean,
+): void {
+  checkMatmul(out, a, b, m, n, k, form);
+  const [aRow, aStep] = form === "tn" ? [1, m] : [k, 1];
+  const [bColumn, bStep] = form === "nt" ? [k, 1] : [1, n];
+  for (let row = 0; row < m; row++) {
+    for (let column = 0; column < n; column++) {
+      let sum = 0;
+      for (let i = 0; i < k; i++) sum += a[row * aRow + i * aStep]! * b[column * bColumn + i * bStep]!;
+      out[row * n + column] = accumulate ? out[row * n + column]! + sum : sum;
     }
-  },
-  packWeight(weight: Floats, outputs: number, inputs: number): PackedWeight {
-    whole("packWeight", "outputs", outputs, 0);
-    whole("packWeight", "inputs", inputs, 0);
-    exactly("packWeight", "weight", weight, outputs * inputs);
-    return { scheme: "f32", outputs, inputs, data: weight.slice() };
-  },
-};
-
-/** Steps from one row of op(a), one k of op(a), one column of op(b) and one k of op(b) to the next. */
-function strides(form: MatmulForm, m: number, n: number, k: number): [number, number, number, number] {
-  switch (form) {
-    case "nn":
-      return [k, 1, 1, n];
-    case "nt":
-      return [k, 1, k, 1];
-    case "tn":
-      return [1, m, 1, n];
-    default:
-      form satisfies never;
-      throw new RangeError(`matmul: form is '${String(form)}', expected one of: nn, nt, tn`);
   }
+}
+
+/** See `Kernels.packWeight`: a copy. */
+export function packWeight(weight: Floats, outputs: number, inputs: number): PackedWeight {
+  checkPackWeight(weight, outputs, inputs);
+  return { scheme: "f32", outputs, inputs, data: weight.slice() };
 }
