@@ -5,31 +5,10 @@ import { loadKernels } from "../kernels/index.ts";
 import type { Kernels } from "../kernels/kernels.ts";
 import { createTape, linearCrossEntropy, type Tape, type Tensor } from "../tensor/index.ts";
 import { addLora, decode, initializeDecoder, makeTrainable, namedTensors, packedAttention } from "./index.ts";
-import type { Decoder, DecoderConfig } from "./index.ts";
+import type { Decoder } from "./index.ts";
+import { tinyConfig } from "./tiny.ts";
 
 const float64: Kernels = { ...loadKernels("reference"), allocate: (length) => new Float64Array(length) };
-
-export function tinyConfig(family: string, changes: Partial<DecoderConfig> = {}): DecoderConfig {
-  return {
-    family,
-    vocabSize: 17,
-    hiddenSize: 12,
-    layers: 2,
-    heads: 4,
-    kvHeads: 2,
-    headDim: 4,
-    intermediateSize: 10,
-    rmsNormEps: 1e-5,
-    ropeTheta: 10000,
-    maxPositions: 16,
-    tieEmbeddings: false,
-    bosTokenId: 1,
-    eosTokenIds: [2],
-    padTokenId: 2,
-    initializerRange: 0.3,
-    ...changes,
-  };
-}
 
 // Two documents, one target masked.
 const ids = Int32Array.of(1, 5, 9, 3, 16, 1, 7, 7, 2);
