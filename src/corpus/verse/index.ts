@@ -1,0 +1,10 @@
+export {
+  checkQuatrain,
+  poemLines,
+  ruleNames,
+  ruleTitles,
+  type Fault,
+  type QuatrainCheck,
+  type RuleName,
+} from "./quatrain.ts";
+export { nearlyRhymes, rhymeGroupsOf, rhymes, toneMarks, toneOf, type Tone } from "./tones.ts";
