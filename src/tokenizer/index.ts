@@ -10,3 +10,7 @@ export { saveTokenizer } from "./tokenizer-json-write.ts";
 export type { ChatOptions, Tokenizer } from "./tokenizer.ts";
 export { createToolCallParser, parseCallBody, parseToolCalls } from "./tool-calls.ts";
 export type { ToolCallEvent, ToolCallParser, ToolCallParserOptions } from "./tool-calls.ts";
+export { splitOf, tokenize } from "./tokenize.ts";
+export type { SplitMetrics, TokenizeMetrics, TokenizeOptions } from "./tokenize.ts";
+export { trainBpe } from "./train.ts";
+export type { SplitName, TrainBpeOptions } from "./train.ts";

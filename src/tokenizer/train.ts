@@ -8,6 +8,7 @@ import { toUtf8 } from "./data.ts";
 import type { TokenEntry, TokenizerData } from "./data.ts";
 import { createPairCounts } from "./pair-counts.ts";
 import type { PairCounts } from "./pair-counts.ts";
+import { createPairQueue } from "./pair-queue.ts";
 import { createPreTokenizer, HAN_PATTERN, WORD_PATTERN } from "./pre-tokenizer.ts";
 import type { SplitStep } from "./pre-tokenizer.ts";
 
@@ -189,7 +190,7 @@ export async function* trainMerges(
   const texts = [...controlTokens, ...bytesInVocabularyOrder.map((byte) => String.fromCharCode(byte))];
   const idOfText = new Map(texts.map((text, id) => [text, id]));
   const pairs = countPairs(words, (byte) => idOfText.get(String.fromCharCode(byte))!);
-  const queue = createQueue(pairs, texts);
+  const queue = createPairQueue(pairs, texts, FEWEST_OCCURRENCES);
   for (let pair = 0; pair < pairs.pairs; pair++) queue.push(pair);
 
   const controls = new Set(controlTokens);
@@ -245,76 +246,4 @@ function countPairs(words: ReadonlyMap<string, number>, idOfByte: (byte: number)
     counts[index++] = count;
   }
   return createPairCounts(symbols, ends, counts);
-}
-
-interface Queue {
-  push(pair: number): void;
-  /** The pair that is joined next, or undefined where none occurs often enough. */
-  pop(): number | undefined;
-}
-
-/** A binary heap of pairs by count, then bytes. Entries can be out of date: counts are checked when they come up. */
-function createQueue(pairs: PairCounts, texts: readonly string[]): Queue {
-  const heap: number[] = [];
-  /** The count with which each entry was pushed. */
-  const keys: number[] = [];
-
-  /** Whether pair a with its key comes before pair b with its. */
-  function precedes(a: number, keyA: number, b: number, keyB: number): boolean {
-    if (keyA !== keyB) return keyA > keyB;
-    const [leftA, leftB] = [pairs.left(a), pairs.left(b)];
-    if (leftA !== leftB) return texts[leftA]! > texts[leftB]!;
-    return texts[pairs.right(a)]! > texts[pairs.right(b)]!;
-  }
-
-  function insert(pair: number, key: number): void {
-    let child = heap.length;
-    heap.push(pair);
-    keys.push(key);
-    while (child > 0) {
-      const parent = (child - 1) >> 1;
-      if (!precedes(pair, key, heap[parent]!, keys[parent]!)) break;
-      heap[child] = heap[parent]!;
-      keys[child] = keys[parent]!;
-      child = parent;
-    }
-    heap[child] = pair;
-    keys[child] = key;
-  }
-
-  function removeFirst(): void {
-    const pair = heap.pop()!;
-    const key = keys.pop()!;
-    if (heap.length === 0) return;
-    let parent = 0;
-    for (;;) {
-      let child = parent * 2 + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && precedes(heap[child + 1]!, keys[child + 1]!, heap[child]!, keys[child]!)) child++;
-      if (!precedes(heap[child]!, keys[child]!, pair, key)) break;
-      heap[parent] = heap[child]!;
-      keys[parent] = keys[child]!;
-      parent = child;
-    }
-    heap[parent] = pair;
-    keys[parent] = key;
-  }
-
-  return {
-    push(pair) {
-      if (pairs.count(pair) >= FEWEST_OCCURRENCES) insert(pair, pairs.count(pair));
-    },
-    pop() {
-      while (heap.length > 0) {
-        const pair = heap[0]!;
-        const key = keys[0]!;
-        const count = pairs.count(pair);
-        removeFirst();
-        if (count === key) return pair;
-        // Counts fall as neighbours are joined; one that rose was pushed again.
-        if (count < key && count >= FEWEST_OCCURRENCES) insert(pair, count);
-      }
-      return undefined;
-    },
-  };
 }
