@@ -91,6 +91,7 @@ export function importsOf(source) {
     /^[ \t]*import[ \t]*["']([^"'\n]+)["']/gm,
     /\bimport\(\s*["'`]([^"'`\n]+)["'`]/g,
     /\bnew URL\(\s*["'](\.[^"'\n]+\.ts)["'],\s*import\.meta\.url/g,
+    /\bimport\.meta\.resolve\(\s*["'](\.[^"'\n]+)["']/g,
   ];
   return patterns
     .flatMap((pattern) => [...text.matchAll(pattern)])
