@@ -1,0 +1,169 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { bytesFromFloats } from "../formats/dtype.ts";
+import { type GgufTensorToWrite, type GgufValue, writeGguf } from "../formats/gguf.ts";
+import { referenceKernels as kernels } from "../kernels/reference/index.ts";
+import { Failure } from "../protocol/errors.ts";
+import { createTape } from "../tensor/index.ts";
+import type { DecoderConfig } from "./config.ts";
+import { decode, type Decoder, initializeDecoder, namedTensors, packedAttention } from "./decoder.ts";
+import { configToGguf, ggufPlaces, pickRows } from "./gguf-layout.ts";
+import { loadCheckpoint } from "./checkpoint.ts";
+import { loadGguf } from "./gguf.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "gguf-model-"));
+after(() => rmSync(directory, { recursive: true }));
+const path = join(directory, "model.gguf");
+
+const config: DecoderConfig = {
+  family: "internlm2",
+  vocabSize: 11,
+  hiddenSize: 32,
+  layers: 2,
+  heads: 4,
+  kvHeads: 2,
+  headDim: 8,
+  intermediateSize: 64,
+  rmsNormEps: 1e-5,
+  ropeTheta: 500,
+  maxPositions: 16,
+  tieEmbeddings: false,
+  bosTokenId: 1,
+  eosTokenIds: [2, 5],
+  padTokenId: 0,
+  initializerRange: 0.2,
+};
+
+function logits(decoder: Decoder): Float32Array {
+  using tape = createTape(kernels, { recording: false });
+  const ids = Int32Array.of(1, 7, 3, 10, 4);
+  const hidden = decode(tape, decoder, ids, Int32Array.of(0, 1, 2, 3, 4), packedAttention(new Int32Array(5)));
+  return Float32Array.from(decoder.head.apply(tape, hidden).data);
+}
+
+const tokenIds = new Map<string, GgufValue>(
+  Object.entries({ bos: 1, eos: 2, eot: 5, padding: 0 }).map(([name, value]) => [
+    `tokenizer.ggml.${name}_token_id`,
+    { type: "uint32", value },
+  ]),
+);
+
+/** Writes a decoder with every tensor as float32, after `change` had its way with what is written. */
+function write(
+  decoder: Decoder,
+  change: (metadata: Map<string, GgufValue>, tensors: GgufTensorToWrite[]) => void = () => {},
+): void {
+  const weights = namedTensors(decoder);
+  const tensors = ggufPlaces(decoder.config).map(({ name, source, shape, rows }): GgufTensorToWrite => {
+    const data = weights.get(source)!.data as Float32Array;
+    const stored = rows ? pickRows(data, rows, shape[1]!) : data;
+    return { name, type: "F32", shape, bytes: () => bytesFromFloats(stored, "F32") };
+  });
+  const metadata = new Map([...configToGguf(decoder.config), ...tokenIds]);
+  change(metadata, tensors);
+  writeGguf(path, { metadata, tensors });
+}
+
+for (const family of ["internlm2", "llama"]) {
+  for (const tieEmbeddings of [false, true]) {
+    test(`a ${tieEmbeddings ? "tied " : ""}${family} computes the same from its file`, () => {
+      const decoder = initializeDecoder(kernels, { ...config, family, tieEmbeddings }, 7);
+      write(decoder);
+      const opened = loadCheckpoint(path, kernels);
+      assert.deepEqual(opened.config, {
+        ...decoder.config,
+        family: "llama",
+        rmsNormEps: Math.fround(1e-5),
+        initializerRange: 0.02,
+      });
+      const expected = logits(decoder);
+      const actual = logits(opened);
+      for (let i = 0; i < expected.length; i++) assert.ok(Math.abs(expected[i]! - actual[i]!) < 1e-5, `logit ${i}`);
+    });
+  }
+}
+
+test("rows of q and k are stored in pairs, those of v as they are", () => {
+  const places = new Map(ggufPlaces(config).map((place) => [place.name, place]));
+  const rows = (name: string) => [...places.get(name)!.rows!];
+  const pairs = [0, 4, 1, 5, 2, 6, 3, 7];
+  // Two query heads, a key and a value for each of two key heads.
+  const groups = [0, 32];
+  assert.deepEqual(
+    rows("blk.1.attn_q.weight"),
+    groups.flatMap((group) => [0, 8].flatMap((head) => pairs.map((row) => group + head + row))),
+  );
+  assert.deepEqual(
+    rows("blk.1.attn_k.weight"),
+    groups.flatMap((group) => pairs.map((row) => group + 16 + row)),
+  );
+  assert.deepEqual(
+    rows("blk.1.attn_v.weight"),
+    groups.flatMap((group) => Array.from(pairs, (_, row) => group + 24 + row)),
+  );
+});
+
+test("low-bit tensors open as what they decode to", () => {
+  const decoder = initializeDecoder(kernels, { ...config, family: "llama" }, 3);
+  for (const scheme of ["q8_0", "q4_0"] as const) {
+    // Weights that the blocks hold exactly, so that only the rounding of activations is between the two.
+    for (const { data, shape } of namedTensors(decoder).values()) {
+      if (shape.length === 1) continue;
+      const blocks = new Uint8Array((data.length / 32) * (scheme === "q8_0" ? 34 : 18));
+      kernels.quantize(blocks, data, scheme);
+      kernels.dequantize(data, blocks, scheme);
+    }
+    write(decoder, (_, tensors) => {
+      for (const tensor of tensors.filter(({ shape }) => shape.length === 2)) {
+        const floats = new Float32Array(Uint8Array.from(tensor.bytes()).buffer);
+        const blocks = new Uint8Array((floats.length / 32) * (scheme === "q8_0" ? 34 : 18));
+        kernels.quantize(blocks, floats, scheme);
+        tensor.type = scheme === "q8_0" ? "Q8_0" : "Q4_0";
+        tensor.bytes = () => blocks;
+      }
+    });
+    const opened = loadGguf(path, kernels);
+    assert.equal(opened.head.weight, undefined);
+    assert.deepEqual(opened.embedding.data, decoder.embedding.data);
+    const expected = logits(decoder);
+    const actual = logits(opened);
+    const error = Math.hypot(...expected.map((value, i) => value - actual[i]!)) / Math.hypot(...expected);
+    assert.ok(error > 0 && error < 0.02, `${scheme}: ${error}`);
+  }
+});
+
+test("files that do not hold this decoder are refused by key or tensor", () => {
+  const decoder = initializeDecoder(kernels, config, 7);
+  const refuses = (change: Parameters<typeof write>[1], message: RegExp) => {
+    write(decoder, change);
+    assert.throws(
+      () => loadGguf(path, kernels),
+      (error) =>
+        error instanceof Failure &&
+        error.kind === "input" &&
+        error.message.includes(path) &&
+        message.test(error.message),
+      String(message),
+    );
+  };
+  const set = (key: string, value: GgufValue) => (metadata: Map<string, GgufValue>) => void metadata.set(key, value);
+  refuses(set("general.architecture", { type: "string", value: "mamba" }), /architecture "mamba"/);
+  refuses((metadata) => metadata.delete("general.architecture"), /architecture null/);
+  refuses((metadata) => metadata.delete("llama.block_count"), /key llama.block_count is missing/);
+  refuses(set("llama.block_count", { type: "uint32", value: 3 }), /tensor blk.2.attn_norm.weight is missing/);
+  refuses(set("llama.block_count", { type: "uint32", value: 1 }), /tensor blk.1.attn_norm.weight has no place/);
+  refuses(set("llama.embedding_length", { type: "uint32", value: 64 }), /token_embd.weight is \[11, 32\].*\[11, 64\]/);
+  refuses(set("llama.embedding_length", { type: "uint32", value: 0 }), /llama.embedding_length is not a number from 1/);
+  refuses(set("llama.attention.head_count", { type: "string", value: "x" }), /head_count is not a number/);
+  refuses(set("llama.attention.head_count", { type: "float32", value: 4.5 }), /head_count is 4.5/);
+  refuses(set("llama.attention.head_count_kv", { type: "uint32", value: 3 }), /4 heads do not share 3/);
+  refuses(set("llama.rope.dimension_count", { type: "uint32", value: 4 }), /rotated in part/);
+  refuses(set("llama.rope.scaling.type", { type: "string", value: "yarn" }), /rope scaling "yarn"/);
+  refuses((_, tensors) => void tensors.splice(4, 1), /tensor blk.0.attn_v.weight is missing/);
+  refuses((_, tensors) => {
+    tensors.push({ name: "blk.0.attn_q.bias", type: "F32", shape: [1], bytes: () => new Uint8Array(4) });
+  }, /tensor blk.0.attn_q.bias has no place/);
+});
