@@ -1,5 +1,7 @@
 // For tests alone: a tokenizer of bytes and a few words, and a runner whose logits are random numbers of the text before.
+import { pageTokens } from "../kernels/kernels.ts";
 import type { Tokenizer } from "../tokenizer/tokenizer.ts";
+import type { Runner } from "./runner.ts";
 
 export const controlNames = [
   "<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|action_start|>", "<|action_end|>", "<|plugin|>", "<|interpreter|>",
@@ -39,6 +41,37 @@ export function createTestTokenizer(extraWords: readonly string[] = []): Tokeniz
       if (options.tools?.length) ids.push(...encode(JSON.stringify(options.tools)));
       if (options.addGenerationPrompt) ids.push(id("<|im_start|>"), ...encode("assistant\n"));
       return Int32Array.from(ids);
+    },
+  };
+}
+
+/**
+ * A runner whose logits are a hash of all ids up to a row, read back from its pages: a wrong page table shows at once.
+ * `ending` is how much likelier the stop token is than others.
+ */
+export function createTestRunner(vocabSize: number, pages: number, ending = 0): Runner & { steps: number[] } {
+  const memory = new Int32Array(pages * pageTokens).fill(-1);
+  const logits = new Float32Array(vocabSize);
+  const steps: number[] = [];
+  return {
+    vocabSize,
+    pages,
+    steps,
+    run({ ids, positions, sequences, pageTable, maxPages, wanted }, onLogits) {
+      steps.push(ids.length);
+      const slot = (row: number, position: number): number =>
+        pageTable[sequences[row]! * maxPages + Math.floor(position / pageTokens)]! * pageTokens +
+        (position % pageTokens);
+      for (const [row, id] of ids.entries()) memory[slot(row, positions[row]!)] = id;
+      for (const row of wanted) {
+        let hash = 1;
+        for (let position = 0; position <= positions[row]!; position++) {
+          hash = (Math.imul(hash, 31) + memory[slot(row, position)]! + 7) >>> 0;
+        }
+        for (let id = 0; id < vocabSize; id++) logits[id] = Math.sin(hash * 0.0001 + id * id) * 3;
+        logits[controlNames.indexOf("</s>")]! += ending;
+        onLogits(row, logits);
+      }
     },
   };
 }

@@ -106,7 +106,7 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
           "Merge them into one.",
         );
       }
-      if (keyword === "oneOf" && !exclusive(branches)) {
+      if (keyword === "oneOf" && !disjoint(branches)) {
         refuse(
           path,
           'uses "oneOf" of schemas that are not told apart by type or by a constant property',
@@ -266,13 +266,13 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
     const min = count(schema, "minItems", path) ?? 0;
     const max = checkBounds(min, count(schema, "maxItems", path) ?? Infinity, "Items", path);
     if (!Array.isArray(prefixItems)) refuse(path, 'has "prefixItems" that are no list');
-    const prefix = prefixItems
+    const firsts = prefixItems
       .slice(0, max)
       .map((item, index) => visit(item, `${path}/prefixItems/${index}`, depth + 1));
     const item = visit(items, `${path}/items`, depth + 1);
-    if (prefix.length === 0) return list("[", item, "]", min, max);
-    const left = repeat(sequence(comma, item), Math.max(min - prefix.length, 0), max - prefix.length);
-    const separated = prefix.flatMap((each, index) => (index === 0 ? [each] : [comma, each]));
+    if (firsts.length === 0) return list("[", item, "]", min, max);
+    const left = repeat(sequence(comma, item), Math.max(min - firsts.length, 0), max - firsts.length);
+    const separated = firsts.flatMap((each, index) => (index === 0 ? [each] : [comma, each]));
     return sequence(literal("["), ...separated, left, literal("]"));
   }
 
@@ -338,7 +338,7 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
   }
 
   /** Whether no value can match two of the branches, as far as can be seen at once. */
-  function exclusive(branches: readonly unknown[]): boolean {
+  function disjoint(branches: readonly unknown[]): boolean {
     const seen = branches.map((branch) => follow(branch));
     const types = seen.map((branch) =>
       typeof branch?.type === "string" ? branch.type.replace("integer", "number") : undefined,

@@ -1,0 +1,197 @@
+// From a request to what a sequence needs: prompt ids, limits, sampling and a guide; whatever cannot be honoured is
+// refused here, before anything is computed.
+import { Failure, type GenerateRequest, type ToolDefinition } from "../protocol/index.ts";
+import type { Tokenizer } from "../tokenizer/index.ts";
+import {
+  createConstraint,
+  jsonObject,
+  jsonSchema,
+  regexGrammar,
+  toolCallGrammar,
+  type Constraint,
+  type Grammar,
+  type ToolTokens,
+} from "./grammar/index.ts";
+import { constrainedGuide, freeGuide, toolGuide, type Guide } from "./guide.ts";
+import type { SamplingOptions } from "./sampler.ts";
+
+/** What `cause.code` of a failure says when a prompt does not fit, for callers that must tell it apart. */
+export const contextLengthExceeded = "context_length_exceeded";
+
+/** Constraints are kept for this many schemas; one that has grown over the limit of states is made anew. */
+const maxKeptConstraints = 16;
+const maxStates = 50_000;
+
+export interface Prepared {
+  promptIds: number[];
+  maxTokens: number;
+  sampling: SamplingOptions;
+  stop: readonly string[];
+  guide: Guide;
+  continuing: boolean;
+}
+
+export type Prepare = (request: GenerateRequest) => Prepared;
+
+/** Prepares the requests of one model. Throws Failure("input") that says what is wrong with a request. */
+export function createPreparer(tokenizer: Tokenizer, contextLength: number): Prepare {
+  const constraints = new Map<string, Constraint>();
+
+  function constraintOf(key: string, grammar: () => Grammar): Constraint {
+    let constraint = constraints.get(key);
+    constraints.delete(key);
+    if (!constraint || constraint.size() > maxStates) constraint = createConstraint(grammar(), tokenizer);
+    constraints.set(key, constraint);
+    if (constraints.size > maxKeptConstraints) constraints.delete(constraints.keys().next().value!);
+    return constraint;
+  }
+
+  function guideOf(request: GenerateRequest, tools: readonly ToolDefinition[]): Guide {
+    const { responseFormat = { type: "text" }, toolChoice = "auto" } = request;
+    if (tools.length > 0) {
+      if (responseFormat.type !== "text") {
+        throw new Failure(
+          "input",
+          "A response format and tools were asked for together.",
+          "Ask for one of them, or set the tool choice to none.",
+        );
+      }
+      const tokens = toolTokens(tokenizer);
+      const constraint = constraintOf(JSON.stringify(["tools", tools]), () => toolCallGrammar(tools, tokens));
+      return toolChoice === "auto"
+        ? toolGuide(tokenizer, constraint, tokens)
+        : constrainedGuide(tokenizer, constraint, true);
+    }
+    switch (responseFormat.type) {
+      case "text":
+        return freeGuide(tokenizer);
+      case "json_object":
+        return constrainedGuide(tokenizer, constraintOf("json_object", jsonObject), false);
+      case "json_schema": {
+        const { schema } = responseFormat;
+        const key = JSON.stringify(["json_schema", schema]);
+        return constrainedGuide(
+          tokenizer,
+          constraintOf(key, () => jsonSchema(schema)),
+          false,
+        );
+      }
+      case "regex": {
+        const { pattern } = responseFormat;
+        const key = JSON.stringify(["regex", pattern]);
+        return constrainedGuide(
+          tokenizer,
+          constraintOf(key, () => regexGrammar(pattern)),
+          false,
+        );
+      }
+      default:
+        return responseFormat satisfies never;
+    }
+  }
+
+  return (request) => {
+    const { input, stop = [] } = request;
+    const tools = chosenTools(request);
+    if (tools.length > 0 && "prompt" in input) {
+      throw new Failure("input", "Tools need a dialogue, and this request is a raw prompt.", "Give messages.");
+    }
+    const promptIds =
+      "prompt" in input ? rawPrompt(tokenizer, input.prompt) : dialogue(tokenizer, input.messages, tools);
+    const maxTokens = request.maxTokens ?? contextLength - promptIds.length;
+    checkLength(promptIds.length, request.maxTokens, contextLength);
+    const guide = guideOf(request, tools);
+    if (guide.tokensNeeded > maxTokens) {
+      throw new Failure(
+        "input",
+        `The shortest answer of the form that is asked for takes ${guide.tokensNeeded} tokens, and ${maxTokens} are allowed.`,
+        "Allow more tokens, or ask for a shorter form.",
+      );
+    }
+    if (stop.some((text) => text === "")) throw new Failure("input", "A stop string is empty.", "Leave it out.");
+    if (stop.length > 0 && guide.tokensNeeded > 0) {
+      throw new Failure(
+        "input",
+        "Stop strings would cut an answer whose form is guaranteed.",
+        "Leave out one of the two.",
+      );
+    }
+    return {
+      promptIds,
+      maxTokens,
+      sampling: samplingOf(request),
+      stop,
+      guide,
+      continuing: guide.tokensNeeded > 0 || ("prompt" in input && input.prompt !== ""),
+    };
+  };
+}
+
+function samplingOf({ temperature = 1, topP = 1, topK = 0, seed = 0 }: GenerateRequest): SamplingOptions {
+  const problem = !(temperature >= 0 && temperature <= 100)
+    ? `a temperature of ${temperature}; it lies between 0 and 100`
+    : !(topP > 0 && topP <= 1)
+      ? `a topP of ${topP}; it lies above 0 and up to 1`
+      : !Number.isSafeInteger(topK) || topK < 0
+        ? `a topK of ${topK}; it is a count, and 0 keeps all`
+        : !Number.isSafeInteger(seed)
+          ? `a seed of ${seed}; it is an integer`
+          : undefined;
+  if (problem) throw new Failure("input", `The request has ${problem}.`);
+  return { temperature, topP, topK, seed };
+}
+
+/** The tools that may be called: none, all, or the one that is named. */
+function chosenTools({ tools = [], toolChoice = "auto" }: GenerateRequest): readonly ToolDefinition[] {
+  if (toolChoice === "none") return [];
+  if (toolChoice === "auto") return tools;
+  if (tools.length === 0) throw new Failure("input", "A tool call is required, and the request has no tools.");
+  if (toolChoice === "required") return tools;
+  const chosen = tools.filter(({ name }) => name === toolChoice.name);
+  if (chosen.length === 0)
+    throw new Failure("input", `The request has no tool "${toolChoice.name}", which it requires.`);
+  return chosen;
+}
+
+function toolTokens(tokenizer: Tokenizer): ToolTokens {
+  const id = (name: string): number => {
+    const found = tokenizer.controlId(name);
+    if (found !== undefined) return found;
+    throw new Failure(
+      "input",
+      `This model's tokenizer has no ${name}, so its tool calls cannot be told from text.`,
+      "Use a model with InternLM2's chat format, or ask for a JSON schema instead of a tool call.",
+    );
+  };
+  return { start: id("<|action_start|>"), plugin: id("<|plugin|>"), end: id("<|action_end|>") };
+}
+
+function rawPrompt(tokenizer: Tokenizer, prompt: string): number[] {
+  const ids = [...(tokenizer.bosId === undefined ? [] : [tokenizer.bosId]), ...tokenizer.encode(prompt)];
+  if (ids.length === 0) throw new Failure("input", "The prompt is empty, and this model has no token to begin with.");
+  return ids;
+}
+
+function dialogue(
+  tokenizer: Tokenizer,
+  messages: Extract<GenerateRequest["input"], { messages: unknown }>["messages"],
+  tools: readonly ToolDefinition[],
+): number[] {
+  if (messages.length === 0) throw new Failure("input", "The dialogue has no messages.");
+  return [...tokenizer.encodeChat(messages, { ...(tools.length > 0 && { tools }), addGenerationPrompt: true })];
+}
+
+function checkLength(promptTokens: number, maxTokens: number | undefined, contextLength: number): void {
+  if (maxTokens !== undefined && (!Number.isSafeInteger(maxTokens) || maxTokens < 1)) {
+    throw new Failure("input", `The request allows ${maxTokens} tokens; at least 1 is needed.`);
+  }
+  if (promptTokens + (maxTokens ?? 1) <= contextLength) return;
+  throw new Failure(
+    "input",
+    maxTokens === undefined
+      ? `The prompt has ${promptTokens} tokens, and this model's context is ${contextLength}.`
+      : `The prompt has ${promptTokens} tokens and up to ${maxTokens} are to be written, together ${promptTokens + maxTokens}; this model's context is ${contextLength}.`,
+    "Shorten the prompt or allow fewer tokens.",
+    { cause: { code: contextLengthExceeded } },
+  );
+}
