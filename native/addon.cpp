@@ -10,6 +10,9 @@
 namespace lianlu {
 
 void defineMatmul(napi_env env, napi_value exports);
+void defineAttention(napi_env env, napi_value exports);
+void defineRows(napi_env env, napi_value exports);
+void defineVectors(napi_env env, napi_value exports);
 
 namespace {
 
@@ -73,6 +76,9 @@ napi_value initialise(napi_env env, napi_value exports) {
     define(env, exports, "setThreads", [](Arguments& arguments) { setThreads(static_cast<int>(arguments.integer())); });
     // One line a family.
     defineMatmul(env, exports);
+    defineAttention(env, exports);
+    defineRows(env, exports);
+    defineVectors(env, exports);
   } catch (const std::exception& error) {
     napi_throw_error(env, nullptr, error.what());
   }
