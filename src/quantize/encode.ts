@@ -4,6 +4,7 @@ import type { BlockType } from "../formats/blocks.ts";
 import { blockBytes } from "../formats/blocks.ts";
 import type { Floats, Kernels, WeightScheme } from "../kernels/kernels.ts";
 import { type GgufPlace, pickRows } from "../model/index.ts";
+import { Failure } from "../protocol/errors.ts";
 import type { Tensor } from "../tensor/index.ts";
 import type { Scheme } from "./scheme.ts";
 
@@ -18,12 +19,25 @@ export interface EncodedTensor {
 const blockElements = 32;
 const typeOf: Record<WeightScheme, BlockType> = { q8_0: "Q8_0", q4_0: "Q4_0" };
 
-/** Encodes one tensor. Norms stay F32; matrices whose rows are not whole blocks of 32 become F16. */
+/**
+ * Encodes one tensor. Norms stay F32; matrices whose rows are not whole blocks of 32 become F16.
+ * Throws a Failure where a weight is NaN, infinite or too large for the type.
+ */
 export function encodeTensor(kernels: Kernels, scheme: Scheme, place: GgufPlace, source: Tensor): EncodedTensor {
+  const encoded = encode(kernels, scheme, place, source);
+  if (Number.isFinite(encoded.relativeError)) return encoded;
+  throw new Failure(
+    "input",
+    `Tensor ${place.source} holds a number that is NaN, infinite or too large for ${encoded.type}.`,
+    "The checkpoint is damaged, or its training diverged; use an earlier one.",
+  );
+}
+
+function encode(kernels: Kernels, scheme: Scheme, place: GgufPlace, source: Tensor): EncodedTensor {
   const columns = place.shape.at(-1)!;
   const floats = asFloat32(place.rows ? pickRows(source.data, place.rows, columns) : source.data);
   if (place.role === "norm") {
-    return { place, type: "F32", bytes: bytesFromFloats(floats, "F32"), relativeError: 0 };
+    return { place, type: "F32", bytes: bytesFromFloats(floats, "F32"), relativeError: relativeError(floats, floats) };
   }
   if (columns % blockElements !== 0) {
     const bytes = bytesFromFloats(floats, "F16");

@@ -1,0 +1,163 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { openGguf } from "../formats/gguf.ts";
+import { readManifest } from "../formats/manifest.ts";
+import { createTokenWriter } from "../formats/token-shards.ts";
+import { referenceKernels as kernels } from "../kernels/reference/index.ts";
+import { type DecoderConfig, initializeDecoder, loadCheckpoint, saveCheckpoint } from "../model/index.ts";
+import { Failure, type FailureKind, runJob } from "../protocol/index.ts";
+import { loadTokenizer, saveTokenizer } from "../tokenizer/index.ts";
+import { trainBpe } from "../tokenizer/train.ts";
+import { quantize, type QuantizeOptions } from "./quantize.ts";
+import { formatReport } from "./report.ts";
+
+const directory = mkdtempSync(join(tmpdir(), "quantize-"));
+after(() => rmSync(directory, { recursive: true }));
+const model = join(directory, "model");
+const tokens = join(directory, "tokens");
+const texts = ["The cat sat on the mat.", "A dog, and 2 cats!", "春眠不覺曉，處處聞啼鳥。"];
+const modelVocabulary = 290;
+
+before(async () => {
+  async function* corpus() {
+    yield* texts;
+  }
+  mkdirSync(model);
+  saveTokenizer(model, await runJob(trainBpe(corpus(), { vocabSize: 280, split: "words" })));
+  const tokenizer = loadTokenizer(model);
+  const config: DecoderConfig = {
+    family: "internlm2",
+    vocabSize: modelVocabulary,
+    hiddenSize: 32,
+    layers: 2,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 8,
+    intermediateSize: 40,
+    rmsNormEps: 1e-5,
+    ropeTheta: 10000,
+    maxPositions: 16,
+    tieEmbeddings: false,
+    bosTokenId: tokenizer.bosId!,
+    eosTokenIds: [...tokenizer.stopIds],
+    padTokenId: tokenizer.eosId,
+    initializerRange: 0.3,
+  };
+  saveCheckpoint(model, initializeDecoder(kernels, config, 1), model);
+  writeTokens(tokens, tokenizer.id);
+});
+
+function writeTokens(path: string, tokenizerId: string): void {
+  const tokenizer = loadTokenizer(model);
+  const writer = createTokenWriter(path, "validation", { vocabSize: tokenizer.vocabSize, tokenizerId });
+  for (const text of texts) writer.append([tokenizer.bosId!, ...tokenizer.encode(text), tokenizer.eosId]);
+  writer.close();
+}
+
+function run(out: string, options: Partial<QuantizeOptions> = {}) {
+  const all = { model, out: join(directory, out), scheme: "q8_0", tokens, evaluationTokens: 60, ...options };
+  const { tokens: given, ...without } = all;
+  const signal = new AbortController().signal;
+  return runJob(quantize({ ...without, ...(given === undefined ? {} : { tokens: given }), signal }, kernels));
+}
+
+async function refuses(
+  kind: FailureKind,
+  message: RegExp,
+  options: Partial<QuantizeOptions> & { tokens?: string },
+): Promise<void> {
+  await assert.rejects(run("refused", options), (error) => {
+    assert.ok(error instanceof Failure, String(error));
+    assert.equal(error.kind, kind);
+    assert.match(error.message, message);
+    return true;
+  });
+  assert.deepEqual(
+    readdirSync(directory).filter((name) => name.startsWith("refused")),
+    [],
+  );
+}
+
+test("both schemes: the directory, the file and the report agree", async () => {
+  const eight = await run("eight");
+  const four = await run("four", { scheme: "q4_0" });
+  for (const [name, report] of Object.entries({ eight, four })) {
+    const out = join(directory, name);
+    assert.deepEqual(readdirSync(out).sort(), [
+      "config.json", "manifest.json", "model.gguf", "report.json", "report.txt", "tokenizer.json", "tokenizer_config.json",
+    ]); // prettier-ignore
+    assert.equal(readManifest(out, "quantized").options["scheme"], report.scheme);
+    assert.deepEqual(JSON.parse(readFileSync(join(out, "report.json"), "utf8")), report);
+    assert.equal(readFileSync(join(out, "report.txt"), "utf8"), formatReport(report));
+    const { tensors, quality, worst } = report;
+    const file = openGguf(join(out, "model.gguf"));
+    assert.deepEqual(
+      tensors.map((tensor) => [tensor.name, tensor.type, tensor.shape]),
+      [...file.tensors].map(([tensor, { type, shape }]) => [tensor, type, [...shape]]),
+    );
+    file.close();
+    const layers = tensors.filter(({ outputError }) => outputError !== undefined);
+    assert.equal(layers.length, 2 * 7);
+    assert.equal(worst.outputError, Math.max(...layers.map(({ outputError }) => outputError!)));
+    assert.match(formatReport(report), new RegExp(`Worst layer  ${worst.name.replaceAll(".", "\\.")}`));
+    assert.equal(quality!.tokens, 60);
+    assert.ok(quality!.klDivergence > 0);
+    assert.equal(loadCheckpoint(out, kernels).config.vocabSize, modelVocabulary);
+    assert.equal(loadTokenizer(out).id, loadTokenizer(model).id);
+  }
+  assert.ok(eight.quality!.klDivergence < four.quality!.klDivergence / 10);
+  assert.ok(eight.worst.outputError! < four.worst.outputError! / 5);
+  assert.ok(four.bitsPerWeight < eight.bitsPerWeight);
+  assert.ok(four.bytesAfter < eight.bytesAfter && eight.bytesAfter < eight.bytesBefore);
+});
+
+test("without tokens the errors of the weights are all that is known, and the report says so", async () => {
+  const report = await run("weights", { tokens: undefined } as never);
+  assert.equal(report.quality, undefined);
+  assert.equal(report.worst.outputError, undefined);
+  assert.match(formatReport(report), /not measured/);
+});
+
+test("what llama.cpp reads of the tokenizer: texts, types, merges, ends", async () => {
+  await run("tokenizer", { evaluationTokens: 8 });
+  const { metadata, close } = openGguf(join(directory, "tokenizer", "model.gguf"));
+  close();
+  const value = (key: string) => metadata.get(`tokenizer.ggml.${key}`)?.value;
+  const pieces = value("tokens") as string[];
+  const types = value("token_type") as number[];
+  assert.equal(pieces.length, modelVocabulary);
+  assert.equal(new Set(pieces).size, modelVocabulary);
+  assert.deepEqual(pieces.slice(0, 3), ["<unk>", "<s>", "</s>"]);
+  assert.deepEqual([types[0], types[1], types[100]], [3, 3, 1]);
+  assert.ok(pieces.includes("Ġ"));
+  assert.equal(types.at(-1), 5);
+  for (const merge of value("merges") as string[]) {
+    const [left, right] = merge.split(" ");
+    assert.ok(pieces.includes(left! + right!), merge);
+  }
+  assert.deepEqual(
+    [value("model"), value("pre"), value("bos_token_id"), value("eos_token_id")],
+    ["gpt2", "gpt-2", 1, 2],
+  );
+  assert.equal(pieces[value("eot_token_id") as number], "<|im_end|>");
+});
+
+test("refusals say why and leave nothing behind", async () => {
+  const withoutTokens = { tokens: undefined } as never as { tokens: string };
+  await refuses("usage", /--max-perplexity-increase/, { ...withoutTokens, maxPerplexityIncrease: 1 });
+  await refuses("usage", /no scheme "q5"/, { scheme: "q5" });
+  await refuses("usage", /is a file/, { model: join(model, "config.json") });
+  await refuses("input", /absent/, { model: join(directory, "absent") });
+  await refuses("numeric", /Perplexity grows by .*at most -100% .*worst layer is blk\./, {
+    maxPerplexityIncrease: -100,
+  });
+  const foreign = join(directory, "foreign");
+  writeTokens(foreign, "0".repeat(64));
+  await refuses("input", /another tokenizer \(000000000000\)/, { tokens: foreign });
+  await run("once", { evaluationTokens: 8 });
+  await refuses("usage", /quantized already/, { model: join(directory, "once") });
+  assert.ok(existsSync(join(directory, "once", "model.gguf")));
+});
