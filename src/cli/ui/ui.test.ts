@@ -97,7 +97,7 @@ function recorder(interactive: boolean) {
   const reporter = createReporter({
     write: (text) => void (written += text),
     interactive,
-    columns: () => 60,
+    columns: () => 70,
     now: () => time,
   });
   return { reporter, advance: (ms: number) => void (time += ms), text: () => written };
@@ -133,7 +133,7 @@ test("on a terminal: bars stay within the width, and are erased before anything 
   advance(1_000);
   reporter.report({ type: "progress", step: "读取", done: 2, total: 3, unit: "documents", metrics: { loss: 2 } });
   const before = text();
-  for (const line of before.split("\n")) assert(displayWidth(line) <= 60, line);
+  for (const line of before.split("\n")) assert(displayWidth(line) <= 70, line);
   assert.match(before, /█/);
   assert.match(before, /1 s left/);
   reporter.report({ type: "note", text: "hello" });
