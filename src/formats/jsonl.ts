@@ -121,7 +121,7 @@ export interface JsonLinesWriter {
   /** Lines and bytes written so far. */
   readonly lines: number;
   readonly bytes: number;
-  /** Writes what is buffered and closes the file. */
+  /** Writes what is buffered and closes the file; a second call does nothing. */
   close(): void;
 }
 
@@ -135,6 +135,7 @@ export function createJsonLinesWriter(path: string): JsonLinesWriter {
   let used = 0;
   let lines = 0;
   let bytes = 0;
+  let open = true;
 
   const writeAll = (data: Uint8Array, length: number): void => {
     let done = 0;
@@ -173,6 +174,8 @@ export function createJsonLinesWriter(path: string): JsonLinesWriter {
       return bytes;
     },
     close() {
+      if (!open) return;
+      open = false;
       try {
         flush();
       } finally {
