@@ -48,7 +48,7 @@ const configSchema = z.looseObject({
   eos_token: tokenNameSchema,
   pad_token: tokenNameSchema,
   unk_token: tokenNameSchema,
-  chat_template: z.unknown(),
+  chat_template: z.unknown().optional(),
 });
 
 /**
@@ -58,9 +58,7 @@ const configSchema = z.looseObject({
 export function readTokenizerJson(path: string): TokenizerData {
   const file = parseFile(path, fileSchema);
   const configPath = join(dirname(path), TOKENIZER_CONFIG_NAME);
-  const config: z.infer<typeof configSchema> = existsSync(configPath)
-    ? parseFile(configPath, configSchema)
-    : { chat_template: undefined };
+  const config: z.infer<typeof configSchema> = existsSync(configPath) ? parseFile(configPath, configSchema) : {};
   const { model } = file;
   const unsupported = (what: string) =>
     new Failure("input", `${path}: ${what} is not supported`, "Use the tokenizer of a byte-level BPE model.");

@@ -188,8 +188,7 @@ export async function* trainMerges(
   checkVocabSize(vocabSize, controlTokens.length);
   // Tokens as strings of bytes: one UTF-16 unit a byte, so that comparing strings compares bytes.
   const texts = [...controlTokens, ...bytesInVocabularyOrder.map((byte) => String.fromCharCode(byte))];
-  const idOfText = new Map(texts.map((text, id) => [text, id]));
-  const pairs = countPairs(words, (byte) => idOfText.get(String.fromCharCode(byte))!);
+  const pairs = countPairs(words, controlTokens.length);
   const queue = createPairQueue(pairs, texts, FEWEST_OCCURRENCES);
   for (let pair = 0; pair < pairs.pairs; pair++) queue.push(pair);
 
@@ -202,13 +201,9 @@ export async function* trainMerges(
     const [left, right] = [pairs.left(pair), pairs.right(pair)];
     const text = texts[left]! + texts[right]!;
     if (controls.has(text)) continue;
-    // Two different pairs can make the same bytes, as "a aa" and "aa a" do: one token, two merges.
-    let result = idOfText.get(text);
-    if (result === undefined) {
-      result = texts.length;
-      texts.push(text);
-      idOfText.set(text, result);
-    }
+    // Never a token that is there already: what lies within a token's bounds was merged alike wherever it stands.
+    const result = texts.length;
+    texts.push(text);
     lefts.push(left);
     rights.push(right);
     results.push(result);
@@ -232,8 +227,9 @@ export async function* trainMerges(
   };
 }
 
-function countPairs(words: ReadonlyMap<string, number>, idOfByte: (byte: number) => number): PairCounts {
-  const byteIds = Int32Array.from({ length: 256 }, (_, byte) => idOfByte(byte));
+function countPairs(words: ReadonlyMap<string, number>, firstByteId: number): PairCounts {
+  const byteIds = new Int32Array(256);
+  bytesInVocabularyOrder.forEach((byte, index) => (byteIds[byte] = firstByteId + index));
   let size = 0;
   for (const word of words.keys()) size += Buffer.byteLength(word);
   const symbols = new Int32Array(size);
