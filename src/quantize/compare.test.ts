@@ -87,8 +87,15 @@ test("perplexity, divergence and agreement are what the definitions give", () =>
   near(quality.klDivergence, divergence / tokens);
   assert.equal(quality.topAgreement, agreed / tokens);
   assert.ok(agreed < tokens && quality.klDivergence > 1e-4);
-  const [low, high] = quality.perplexityIncreaseInterval;
+  const [low, high] = quality.perplexityIncreaseInterval!;
   assert.ok(low < quality.perplexityIncrease && quality.perplexityIncrease < high);
+});
+
+test("a single piece has no interval", () => {
+  const decoder = initializeDecoder(kernels, config, 1);
+  const comparison = createComparison(kernels, decoder, decoder);
+  comparison.add(heldOutBatches(source, { tokens: 5, length: 8, rows: 24, seed: 1 })[0]!);
+  assert.equal(comparison.result().perplexityIncreaseInterval, undefined);
 });
 
 test("a model does not differ from its float twin, whose layers are split", () => {

@@ -11,9 +11,10 @@ export interface Quality {
   pieces: number;
   perplexityBefore: number;
   perplexityAfter: number;
-  /** perplexityAfter / perplexityBefore - 1, and its 95% interval, pieces being what varies. */
+  /** perplexityAfter / perplexityBefore - 1. */
   perplexityIncrease: number;
-  perplexityIncreaseInterval: [low: number, high: number];
+  /** Its 95% interval, pieces being what varies; absent for a single piece. */
+  perplexityIncreaseInterval?: [low: number, high: number];
   /** Mean over tokens of KL(float || quantized), in nats. */
   klDivergence: number;
   /** Share of tokens for which both models rank the same token first. */
@@ -79,15 +80,16 @@ export function createComparison(kernels: Kernels, float: Decoder, quantized: De
       // The ratio estimator's variance, pieces being the independent units.
       let squares = 0;
       for (const piece of pieces.values()) squares += (piece.after - piece.before - change * piece.tokens) ** 2;
-      const correction = pieces.size > 1 ? pieces.size / (pieces.size - 1) : 1;
-      const margin = (1.96 * Math.sqrt(squares * correction)) / tokens;
+      const margin = (1.96 * Math.sqrt((squares * pieces.size) / (pieces.size - 1))) / tokens;
       return {
         tokens,
         pieces: pieces.size,
         perplexityBefore: Math.exp(before / tokens),
         perplexityAfter: Math.exp(after / tokens),
         perplexityIncrease: Math.expm1(change),
-        perplexityIncreaseInterval: [Math.expm1(change - margin), Math.expm1(change + margin)],
+        ...(pieces.size > 1 && {
+          perplexityIncreaseInterval: [Math.expm1(change - margin), Math.expm1(change + margin)] as [number, number],
+        }),
         klDivergence: divergence / tokens,
         topAgreement: agreed / tokens,
       };

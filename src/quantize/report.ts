@@ -48,9 +48,9 @@ export function formatReport(report: QuantizeReport): string {
     `Size         ${megabytes(report.bytesBefore)} -> ${megabytes(report.bytesAfter)} MB, ${(report.bytesBefore / report.bytesAfter).toFixed(2)} times smaller`,
   ];
   if (quality) {
-    const [low, high] = quality.perplexityIncreaseInterval;
+    const interval = quality.perplexityIncreaseInterval?.map(signed).join(" to ");
     lines.push(
-      `Perplexity   ${quality.perplexityBefore.toFixed(3)} -> ${quality.perplexityAfter.toFixed(3)}, ${signed(quality.perplexityIncrease)} (95% ${signed(low)} to ${signed(high)}), ${quality.tokens} held-out tokens`,
+      `Perplexity   ${quality.perplexityBefore.toFixed(3)} -> ${quality.perplexityAfter.toFixed(3)}, ${signed(quality.perplexityIncrease)}${interval === undefined ? "" : ` (95% ${interval})`}, ${quality.tokens} held-out tokens`,
       `KL           ${quality.klDivergence.toExponential(2)} nats a token from the float model`,
       `Agreement    ${(100 * quality.topAgreement).toFixed(2)}% of most likely tokens are the same`,
     );
