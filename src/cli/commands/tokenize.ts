@@ -46,8 +46,7 @@ export default defineCommand({
   },
   async run({ options, positionals, signal, report, print }) {
     const corpus = positionals[0]!;
-    const { metrics: found } = readManifest(corpus, "corpus");
-    const { kept } = found;
+    const { documents } = readManifest(corpus, "corpus").metrics;
     const job = tokenize({
       documents: () => readCorpus(corpus),
       out: options.out,
@@ -55,7 +54,7 @@ export default defineCommand({
       split: options.split as SplitName,
       validationShare: options.validationShare,
       ...(options.tokenizer === undefined ? {} : { tokenizer: options.tokenizer }),
-      ...(typeof kept === "number" ? { totalDocuments: kept } : {}),
+      ...(typeof documents === "number" ? { totalDocuments: documents } : {}),
       input: await hashInput(corpus),
       signal,
     });
