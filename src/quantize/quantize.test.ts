@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -7,8 +7,16 @@ import { openGguf } from "../formats/gguf.ts";
 import { readManifest } from "../formats/manifest.ts";
 import { createTokenWriter } from "../formats/token-shards.ts";
 import { referenceKernels as kernels } from "../kernels/reference/index.ts";
-import { type DecoderConfig, initializeDecoder, loadCheckpoint, saveCheckpoint } from "../model/index.ts";
+import {
+  decode,
+  type DecoderConfig,
+  initializeDecoder,
+  loadCheckpoint,
+  packedAttention,
+  saveCheckpoint,
+} from "../model/index.ts";
 import { Failure, type FailureKind, runJob } from "../protocol/index.ts";
+import { createTape, tensor } from "../tensor/index.ts";
 import { loadTokenizer, saveTokenizer } from "../tokenizer/index.ts";
 import { trainBpe } from "../tokenizer/train.ts";
 import { quantize, type QuantizeOptions } from "./quantize.ts";
@@ -20,6 +28,8 @@ const model = join(directory, "model");
 const tokens = join(directory, "tokens");
 const texts = ["The cat sat on the mat.", "A dog, and 2 cats!", "春眠不覺曉，處處聞啼鳥。"];
 const modelVocabulary = 290;
+const weights = join(import.meta.dirname, "../../../shared/data/weights/llama2c");
+const skip = existsSync(weights) ? false : `the llama2.c models are not at ${weights}`;
 
 before(async () => {
   async function* corpus() {
@@ -161,3 +171,31 @@ test("refusals say why and leave nothing behind", async () => {
   await refuses("usage", /quantized already/, { model: join(directory, "once") });
   assert.ok(existsSync(join(directory, "once", "model.gguf")));
 });
+
+// What llama.cpp (node-llama-cpp 3.22.1) writes greedily after "Once upon a time" from the files made here.
+const continuations = {
+  q8_0: "432,383,286,261,376,298,315,421,395,317,426,338,401,396,267,337,410,408,419,292,411,322,265,282,295,433",
+  q4_0: "432,383,286,261,376,298,315,421,395,317,426,338,401,396,267,337,410,408,419,292,411,322,265,262,379,426",
+};
+
+for (const [scheme, expected] of Object.entries(continuations)) {
+  test(`stories260K in ${scheme} goes on as llama.cpp does with it`, { skip }, async () => {
+    const stories = join(directory, `stories-${scheme}`);
+    mkdirSync(stories);
+    saveCheckpoint(stories, loadCheckpoint(join(weights, "stories260K.bin"), kernels), stories);
+    copyFileSync(join(weights, "tok512.bin"), join(stories, "tokenizer.bin"));
+    await run(`${scheme}-out`, { model: stories, scheme, tokens: undefined } as never);
+    const decoder = loadCheckpoint(join(directory, `${scheme}-out`), kernels);
+    const { hiddenSize, vocabSize } = decoder.config;
+    using tape = createTape(kernels, { recording: false });
+    // Teacher-forced: each id is the first choice after those before it.
+    const ids = Int32Array.of(1, 403, 407, 261, 378, ...expected.split(",").map(Number));
+    const hidden = decode(tape, decoder, ids, Int32Array.from(ids.keys()), packedAttention(new Int32Array(ids.length)));
+    const logits = decoder.head.apply(tape, tensor(hidden.data, [ids.length, hiddenSize], "hidden")).data;
+    const choices = Array.from(ids, (_, row) => {
+      const scores = logits.subarray(row * vocabSize, (row + 1) * vocabSize);
+      return scores.indexOf(Math.max(...scores));
+    });
+    assert.equal(choices.slice(4, -1).join(), expected);
+  });
+}

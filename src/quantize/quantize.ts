@@ -204,14 +204,14 @@ function checkTokens(model: string, tokens: string): void {
   }
 }
 
-function refuseWorse({ worst }: QuantizeReport, quality: Quality, limit: number): void {
+function refuseWorse({ scheme, worst }: QuantizeReport, quality: Quality, limit: number): void {
   const increase = 100 * quality.perplexityIncrease;
   // Written so that NaN is refused, too.
   if (increase <= limit) return;
   throw new Failure(
     "numeric",
     `Perplexity grows by ${increase.toFixed(2)}% (${quality.perplexityBefore.toFixed(3)} to ${quality.perplexityAfter.toFixed(3)}), and at most ${limit}% is allowed. The worst layer is ${worst.name}.`,
-    "Use the scheme q8_0, or allow more with --max-perplexity-increase. Nothing was written.",
+    `${scheme === "q8_0" ? "Allow" : "Use the scheme q8_0, or allow"} more with --max-perplexity-increase. Nothing was written.`,
   );
 }
 
