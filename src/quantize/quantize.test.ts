@@ -105,8 +105,8 @@ test("both schemes: the directory, the file and the report agree", async () => {
     const { tensors, quality, worst } = report;
     const file = openGguf(join(out, "model.gguf"));
     assert.deepEqual(
-      tensors.map((tensor) => [tensor.name, tensor.type, tensor.shape]),
-      [...file.tensors].map(([tensor, { type, shape }]) => [tensor, type, [...shape]]),
+      tensors.map((each) => [each.name, each.type, each.shape]),
+      [...file.tensors].map(([stored, { type, shape }]) => [stored, type, [...shape]]),
     );
     file.close();
     const layers = tensors.filter(({ outputError }) => outputError !== undefined);
