@@ -1,8 +1,6 @@
 // Matrix products of floats. Row-major; shapes are checked by the caller.
 #pragma once
 
-#include <stddef.h>
-
 #include "dispatch.h"
 
 namespace lianlu {
@@ -14,7 +12,7 @@ enum class MatmulForm { nn, nt, tn };
 constexpr long panelColumns = 32;
 
 struct MatmulKernels {
-  /** out[m,n] = or += op(a) op(b). Each output is summed over k in order, in blocks of 512 that are added in order. */
+  /** out[m,n] = or += op(a) op(b). Each output is summed over k in order, in blocks of 2048 that are added in order. */
   void (*matmul)(float* out, const float* a, const float* b, long m, long n, long k, MatmulForm form, bool accumulate);
   /** Weight [outputs, inputs] into panels. */
   void (*packWeight)(float* packed, const float* weight, long outputs, long inputs);

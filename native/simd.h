@@ -22,6 +22,13 @@
 
 #define LIANLU_INLINE inline __attribute__((always_inline))
 
+/** Before a short loop over registers: it must unroll whole, or the registers would be memory. */
+#if defined(__clang__)
+#define LIANLU_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define LIANLU_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 namespace lianlu::LIANLU_ISA {
 
 /** Floats in a `vf`. */
@@ -414,6 +421,15 @@ LIANLU_INLINE vf exp(vf x) {
   p = fma(p, r, broadcast(5.0000001201e-1f));
   p = fma(p, mul(r, r), add(r, broadcast(1.0f)));
   return whereLess(x, smallest, zero(), scaleByPowerOf2(p, n));
+}
+
+/** Keeps a broadcast in a register of its own, so that two uses of it cost one load. */
+LIANLU_INLINE void keepInRegister(vf& a) {
+#if defined(LIANLU_SIMD_AVX512)
+  __asm__("" : "+v"(a.x));
+#else
+  (void)a;
+#endif
 }
 
 /** Asks for the line at p early, to read. */

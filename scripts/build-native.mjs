@@ -1,6 +1,6 @@
 // @ts-check
 // Compiles native/ into build/native/lianlu.node with the machine's own C++ compiler; only what changed, by content.
-// A file that includes simd.h is compiled once per instruction set, every other file once for the lowest processor.
+// A file in namespace lianlu::LIANLU_ISA is compiled once per instruction set, others once for the lowest processor.
 // Usage: node scripts/build-native.mjs
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -87,23 +87,35 @@ function isBuilt(wanted) {
 /** @returns {Unit[]} */
 function listUnits() {
   const names = readdirSync(sourceDirectory).sort();
-  const headers = names
-    .filter((name) => name.endsWith(".h"))
-    .map((name) => readFileSync(join(sourceDirectory, name), "utf8"));
   return names
     .filter((name) => name.endsWith(".cpp"))
     .flatMap((name) => {
       const source = join(sourceDirectory, name);
       const text = readFileSync(source, "utf8");
+      const sources = [...withIncluded(name, new Map()).values()];
       const unit = (/** @type {string} */ isa, /** @type {string[]} */ extra) => {
         const label = isa === "" ? basename(name, ".cpp") : `${basename(name, ".cpp")}-${isa}`;
         const flags = [...commonFlags, ...extra];
-        const key = digest([process.env.CXX ?? "", ...flags, text, ...headers].join("\0"));
+        const key = digest([process.env.CXX ?? "", ...flags, ...sources].join("\0"));
         return { source, label, flags, object: join(objectDirectory, `${label}-${key.slice(0, 16)}.o`) };
       };
-      if (!text.includes('#include "simd.h"')) return [unit("", [])];
+      if (!text.includes("namespace lianlu::LIANLU_ISA")) return [unit("", [])];
       return Object.entries(instructionSets()).map(([isa, flags]) => unit(isa, [`-DLIANLU_ISA=${isa}`, ...flags]));
     });
+}
+
+/**
+ * The text of a file and of all that it includes from native/.
+ * @param {string} name
+ * @param {Map<string, string>} texts
+ */
+function withIncluded(name, texts) {
+  if (texts.has(name)) return texts;
+  const text = readFileSync(join(sourceDirectory, name), "utf8");
+  texts.set(name, text);
+  for (const [, included] of text.matchAll(/^#include "([^"]+)"/gm))
+    withIncluded(/** @type {string} */ (included), texts);
+  return texts;
 }
 
 function linkFlags() {

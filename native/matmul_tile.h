@@ -1,0 +1,100 @@
+// The innermost block of a product of floats: a few rows of A by one packed panel of 32 columns of B, in registers.
+// Every output is one chain of fused multiply-adds over the depth, whatever the block's height.
+#pragma once
+
+#include "simd.h"
+
+namespace lianlu::LIANLU_ISA {
+
+// Sums fill the registers: 14 x 2 of 32, 6 x 2 of 16, 6 x 4 of 32.
+#if defined(LIANLU_SIMD_AVX512)
+constexpr int tileRows = 14, tileVectors = 2;
+#elif defined(LIANLU_SIMD_AVX2) || defined(LIANLU_SIMD_NEON)
+constexpr int tileRows = 6, tileVectors = 1;
+#else
+constexpr int tileRows = 2, tileVectors = 1;
+#endif
+
+/** Floats from one depth to the next of a packed panel of B. */
+constexpr long panelStep = 32;
+
+/** How the rows of A lie: along k in memory, or across it, so that neighbours in memory are neighbouring rows. */
+enum class RowsLie { along, across };
+
+/**
+ * c[rows, columns] = or += A[rows, depth] B[depth, columns]; columns <= 32.
+ * The number of row i at depth p is a[i * aStep + p] (along) or a[p * aStep + i] (across).
+ */
+template <int rows, RowsLie lie>
+void tile(float* c, long cStep, const float* a, long aStep, const float* panel, long depth, int columns, bool accumulate) {
+  for (int v = 0; v < 2; v += tileVectors) {
+    const int width = columns - v * lanes;
+    if (width <= 0) return;
+    const float* b = panel + v * lanes;
+    float* to = c + v * lanes;
+    LIANLU_UNROLL
+    for (int i = 0; i < rows; i++) {
+      LIANLU_UNROLL
+      for (int u = 0; u < tileVectors; u++) prefetchToWrite(to + i * cStep + u * lanes);
+    }
+    vf sums[rows][tileVectors];
+    LIANLU_UNROLL
+    for (int i = 0; i < rows; i++) {
+      LIANLU_UNROLL
+      for (int u = 0; u < tileVectors; u++) sums[i][u] = zero();
+    }
+    // One pointer for three rows: the others are reached by the step, once and twice.
+    const float* base[(rows + 2) / 3];
+    LIANLU_UNROLL
+    for (int g = 0; g < (rows + 2) / 3; g++) base[g] = lie == RowsLie::along ? a + 3 * g * aStep : a;
+    for (long p = 0; p < depth; p++) {
+      vf across[tileVectors];
+      LIANLU_UNROLL
+      for (int u = 0; u < tileVectors; u++) across[u] = load(b + u * lanes);
+      b += panelStep;
+      LIANLU_UNROLL
+      for (int i = 0; i < rows; i++) {
+        vf x = broadcast(lie == RowsLie::along ? base[i / 3][(i % 3) * aStep] : base[0][i]);
+        keepInRegister(x);
+        LIANLU_UNROLL
+        for (int u = 0; u < tileVectors; u++) sums[i][u] = fma(x, across[u], sums[i][u]);
+      }
+      if (lie == RowsLie::along) {
+        LIANLU_UNROLL
+        for (int g = 0; g < (rows + 2) / 3; g++) base[g]++;
+      } else {
+        base[0] += aStep;
+      }
+    }
+    LIANLU_UNROLL
+    for (int i = 0; i < rows; i++) {
+      LIANLU_UNROLL
+      for (int u = 0; u < tileVectors; u++) {
+        float* at = to + i * cStep + u * lanes;
+        const int count = width - u * lanes;
+        if (count >= lanes) {
+          store(at, accumulate ? add(load(at), sums[i][u]) : sums[i][u]);
+        } else if (count > 0) {
+          storeFirst(at, accumulate ? add(loadFirst(at, count), sums[i][u]) : sums[i][u], count);
+        }
+      }
+    }
+  }
+}
+
+using Tile = void (*)(float*, long, const float*, long, const float*, long, int, bool);
+
+template <RowsLie lie, int rows>
+constexpr void fillTiles(Tile* tiles) {
+  tiles[rows] = tile<rows, lie>;
+  if constexpr (rows > 1) fillTiles<lie, rows - 1>(tiles);
+}
+
+/** The tile for each number of rows, 1..tileRows. */
+template <RowsLie lie>
+struct Tiles {
+  Tile of[tileRows + 1] = {};
+  constexpr Tiles() { fillTiles<lie, tileRows>(of); }
+};
+
+}  // namespace lianlu::LIANLU_ISA
