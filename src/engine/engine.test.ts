@@ -9,8 +9,8 @@ import { tokenOffsets } from "./scoring.ts";
 import { createTestRunner, createTestTokenizer } from "./test-support.ts";
 
 const tokenizer = createTestTokenizer();
-function engineOf(pages = 64, options: Partial<EngineOptions> = {}, ending = 0): Engine {
-  const runner = createTestRunner(tokenizer.vocabSize, pages, ending);
+function engineOf(pages = 64, options: Partial<EngineOptions> = {}, behaviour = {}): Engine {
+  const runner = createTestRunner(tokenizer.vocabSize, pages, behaviour);
   return createEngine({ id: "test", runner, tokenizer, maxPositions: 2048, ...options });
 }
 const poem = { messages: [{ role: "user" as const, content: "以月为题" }] };
@@ -66,7 +66,7 @@ test("limits, stop tokens and stop strings end an answer and say how", async () 
   const long = await collect(engineOf().generate({ input: { prompt: "a" }, maxTokens: 5 }));
   assert.equal(long.reason, "length");
   assert.deepEqual(long.usage, { promptTokens: 2, completionTokens: 5 });
-  const short = await collect(engineOf(64, {}, 100).generate({ input: { prompt: "a" }, maxTokens: 5 }));
+  const short = await collect(engineOf(64, {}, { ending: 100 }).generate({ input: { prompt: "a" }, maxTokens: 5 }));
   assert.deepEqual([short.text, short.reason, short.usage.completionTokens], ["", "stop", 1]);
 
   const whole = await collect(engineOf().generate({ input: { prompt: "a" }, maxTokens: 60, temperature: 0 }));
@@ -184,7 +184,7 @@ test("requests that cannot be honoured are refused before anything runs, with bo
 });
 
 test("leaving, aborting and closing free the pages", async () => {
-  const engine = engineOf();
+  const engine = engineOf(64, {}, { delay: 1 });
   const endless: GenerateRequest = { input: { prompt: "a" }, maxTokens: 2000 };
   const free = (): Promise<void> => sleep(20).then(() => assert.equal(engine.statistics().pagesFree, 64));
 

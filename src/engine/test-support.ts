@@ -47,9 +47,13 @@ export function createTestTokenizer(extraWords: readonly string[] = []): Tokeniz
 
 /**
  * A runner whose logits are a hash of all ids up to a row, read back from its pages: a wrong page table shows at once.
- * `ending` is how much likelier the stop token is than others.
+ * `ending` is how much likelier the stop token is than others, `delay` the milliseconds that a step takes.
  */
-export function createTestRunner(vocabSize: number, pages: number, ending = 0): Runner & { steps: number[] } {
+export function createTestRunner(
+  vocabSize: number,
+  pages: number,
+  { ending = 0, delay = 0 }: { ending?: number; delay?: number } = {},
+): Runner & { steps: number[] } {
   const memory = new Int32Array(pages * pageTokens).fill(-1);
   const logits = new Float32Array(vocabSize);
   const steps: number[] = [];
@@ -59,6 +63,7 @@ export function createTestRunner(vocabSize: number, pages: number, ending = 0): 
     steps,
     run({ ids, positions, sequences, pageTable, maxPages, wanted }, onLogits) {
       steps.push(ids.length);
+      if (delay > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, delay);
       const slot = (row: number, position: number): number =>
         pageTable[sequences[row]! * maxPages + Math.floor(position / pageTokens)]! * pageTokens +
         (position % pageTokens);

@@ -1,0 +1,74 @@
+// The engine's thread: loads the model that its data names and answers what the caller's thread asks. See worker.ts.
+import { parentPort, workerData, type MessagePort } from "node:worker_threads";
+import type { LanguageModel } from "../protocol/index.ts";
+import { load, type LoadOptions } from "./load.ts";
+import { sendError, type FromWorker, type ToWorker } from "./worker-protocol.ts";
+
+/** Answers the messages of a port with a model, until it is told to close. */
+export function serveModel(port: MessagePort, model: LanguageModel): void {
+  const open = new Map<number, AbortController>();
+  const send = (message: FromWorker): void => port.postMessage(message);
+
+  async function answer(number: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const controller = new AbortController();
+    open.set(number, controller);
+    try {
+      await work(controller.signal);
+      send({ type: "end", number });
+    } catch (error) {
+      // Nobody listens to a request that was cancelled.
+      if (!controller.signal.aborted) send({ type: "error", number, error: sendError(error) });
+    } finally {
+      open.delete(number);
+    }
+  }
+
+  port.on("message", (message: ToWorker) => {
+    switch (message.type) {
+      case "generate": {
+        const { number, request } = message;
+        void answer(number, async (signal) => {
+          for await (const event of model.generate({ ...request, signal })) send({ type: "event", number, event });
+        });
+        break;
+      }
+      case "score": {
+        const { number, texts } = message;
+        void answer(number, async (signal) => {
+          send({ type: "scored", number, scored: await model.score(texts, { signal }) });
+        });
+        break;
+      }
+      case "cancel":
+        open.get(message.number)?.abort();
+        break;
+      case "close":
+        void model.close().then(() => port.close());
+        break;
+      default:
+        message satisfies never;
+    }
+  });
+  send({ type: "ready", id: model.id, contextLength: model.contextLength });
+}
+
+interface ThreadData {
+  path: string;
+  options: LoadOptions;
+}
+
+if (parentPort && isThreadData(workerData)) {
+  const port = parentPort;
+  const { path, options } = workerData;
+  try {
+    const onNote = (text: string): void => port.postMessage({ type: "note", text } satisfies FromWorker);
+    serveModel(port, await load(path, { ...options, onNote }));
+  } catch (error) {
+    port.postMessage({ type: "not-ready", error: sendError(error) } satisfies FromWorker);
+  }
+}
+
+/** Other threads may import this file for `serveModel` alone. */
+function isThreadData(data: unknown): data is ThreadData {
+  return typeof data === "object" && data !== null && "path" in data && "options" in data;
+}
