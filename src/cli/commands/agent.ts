@@ -31,7 +31,7 @@ export default defineCommand({
     const topics = options.topic.length > 0 ? options.topic : defaultTopics;
     await using model = closing(
       /^https?:/.test(target)
-        ? await connect(target)
+        ? await connect({ baseUrl: target })
         : await load(target, { worker: true, ...(options.adapter === undefined ? {} : { adapter: options.adapter }) }),
     );
     const drafts: (Draft & { topic: string; request: string })[] = [];
