@@ -6,11 +6,12 @@ import { after, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { attentionCases } from "./cases/attention.ts";
 import type { CaseFamily, Numbers } from "./cases/case.ts";
+import { matmulCases } from "./cases/matmul.ts";
 import { rowCases } from "./cases/rows.ts";
 import { vectorCases } from "./cases/vectors.ts";
 import { loadKernels, machine, setThreads } from "./index.ts";
 
-const families: Record<string, CaseFamily> = { attention: attentionCases, rows: rowCases, vectors: vectorCases };
+const families: Record<string, CaseFamily> = { matmul: matmulCases, attention: attentionCases, rows: rowCases, vectors: vectorCases };
 
 const native = loadKernels("native");
 const reference = loadKernels("reference");
