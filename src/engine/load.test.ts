@@ -1,0 +1,233 @@
+// The engine over real decoders: known text, equality to the bit, and what goes wrong with files.
+import assert from "node:assert/strict";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, test } from "node:test";
+import { loadKernels, machine, setThreads, type Floats } from "../kernels/index.ts";
+import {
+  addLora,
+  decode,
+  initializeDecoder,
+  loadCheckpoint,
+  packedAttention,
+  saveAdapter,
+  saveCheckpoint,
+  type DecoderConfig,
+} from "../model/index.ts";
+import { collect, runJob, type LanguageModel } from "../protocol/index.ts";
+import { createTape } from "../tensor/index.ts";
+import { loadTokenizer, saveTokenizer, trainBpe } from "../tokenizer/index.ts";
+import { load } from "./load.ts";
+import { createRunner } from "./runner.ts";
+
+const kernels = loadKernels();
+const directory = mkdtempSync(join(tmpdir(), "lianlu-engine-"));
+const threadsBefore = machine().threads;
+after(() => {
+  setThreads(threadsBefore);
+  rmSync(directory, { recursive: true });
+});
+
+/** A checkpoint of random weights with a tokenizer of its own. */
+async function writeCheckpoint(): Promise<string> {
+  async function* texts(): AsyncGenerator<string> {
+    for (let count = 0; count < 4; count++)
+      yield "床前明月光，疑是地上霜。 the quick brown fox jumps over the lazy dog";
+  }
+  saveTokenizer(directory, await runJob(trainBpe(texts(), { vocabSize: 320 })));
+  const tokenizer = loadTokenizer(directory);
+  const config: DecoderConfig = {
+    family: "internlm2",
+    vocabSize: tokenizer.vocabSize,
+    hiddenSize: 32,
+    layers: 2,
+    heads: 4,
+    kvHeads: 2,
+    headDim: 8,
+    intermediateSize: 64,
+    rmsNormEps: 1e-5,
+    ropeTheta: 10_000,
+    maxPositions: 512,
+    tieEmbeddings: false,
+    bosTokenId: 1,
+    eosTokenIds: [2],
+    padTokenId: 2,
+    initializerRange: 0.3,
+  };
+  const decoder = initializeDecoder(kernels, config, 5);
+  saveCheckpoint(directory, decoder, directory);
+  return directory;
+}
+const checkpoint = await writeCheckpoint();
+const request = { input: { messages: [{ role: "user" as const, content: "明月" }] }, maxTokens: 40, seed: 2 };
+
+test("a row's logits are the same to the bit alone, in any batch, chunk and number of threads, and in training's pass", () => {
+  const decoder = loadCheckpoint(checkpoint, kernels);
+  const vocabSize = decoder.config.vocabSize;
+  const lengths = [1, 150, 63, 64, 65];
+  const documents = lengths.map((length, line) =>
+    Int32Array.from({ length }, (_, index) => (index * 37 + line * 11) % vocabSize),
+  );
+
+  const whole = documents.map((ids) => {
+    using tape = createTape(kernels, { recording: false });
+    const hidden = decode(tape, decoder, ids, Int32Array.from(ids.keys()), packedAttention(new Int32Array(ids.length)));
+    return Float32Array.from(decoder.head.apply(tape, hidden).data);
+  });
+
+  /** Runs all documents side by side, `rows` rows a step in turn, and compares each row. */
+  function compare(rows: number, what: string): void {
+    const runner = createRunner(kernels, decoder, 16);
+    // Pages in an order that no sequence would have alone.
+    const pages = [[9], [3, 12, 1], [7], [4], [2, 15]];
+    const computed = lengths.map(() => 0);
+    while (computed.some((done, line) => done < lengths[line]!)) {
+      const batch: { line: number; position: number }[] = [];
+      // Small steps take one row of each document, large ones as many as are left.
+      const most = rows > 4 ? rows : 1;
+      for (const [line, length] of lengths.entries()) {
+        const count = Math.min(most, rows - batch.length, length - computed[line]!);
+        for (let index = 0; index < count; index++) batch.push({ line, position: computed[line]!++ });
+      }
+      const pageTable = new Int32Array(lengths.length * 3);
+      for (const [line, own] of pages.entries()) pageTable.set(own, line * 3);
+      runner.run(
+        {
+          ids: Int32Array.from(batch, ({ line, position }) => documents[line]![position]!),
+          positions: Int32Array.from(batch, ({ position }) => position),
+          sequences: Int32Array.from(batch, ({ line }) => line),
+          pageTable,
+          maxPages: 3,
+          wanted: Int32Array.from(batch.keys()),
+        },
+        (row, logits: Floats) => {
+          const { line, position } = batch[row]!;
+          const expected = whole[line]!.subarray(position * vocabSize, (position + 1) * vocabSize);
+          assert.deepEqual(logits, expected, `${what}: document ${line}, position ${position}`);
+        },
+      );
+    }
+  }
+  for (const threads of [1, 2, 4]) {
+    setThreads(threads);
+    for (const rows of [1, 3, 50, 400]) compare(rows, `${threads} threads, ${rows} rows`);
+  }
+  setThreads(threadsBefore);
+});
+
+test("a checkpoint answers the same alone, in company and in a thread of its own", async () => {
+  const notes: string[] = [];
+  const model = await load(checkpoint, { onNote: (text) => notes.push(text), id: "tiny" });
+  assert.equal(model.id, "tiny");
+  assert.equal(model.contextLength, 512);
+  assert.match(notes[0]!, /weights [\d.]+ MiB, cache [\d.]+ MiB \(0.3 KiB a token, 4096 tokens\), context 512 of 512/);
+  const alone = await collect(model.generate(request));
+  assert.ok(alone.text.length > 0);
+  const company = await Promise.all(
+    Array.from({ length: 9 }, (_, seed) => collect(model.generate({ ...request, seed }))),
+  );
+  assert.deepEqual(company[2], alone);
+  const thread = await load(checkpoint, { worker: true });
+  assert.deepEqual(await collect(thread.generate(request)), alone);
+  assert.deepEqual(await thread.score(["床前明月光"]), await model.score(["床前明月光"]));
+  await thread.close();
+
+  const schema = {
+    type: "object",
+    properties: { title: { type: "string" }, good: { type: "boolean" } },
+    required: ["title", "good"],
+  };
+  for (let seed = 0; seed < 10; seed++) {
+    const { text } = await collect(
+      model.generate({ ...request, seed, responseFormat: { type: "json_schema", schema } }),
+    );
+    assert.equal(typeof (JSON.parse(text) as { good: unknown }).good, "boolean");
+  }
+  await model.close();
+});
+
+test("scores are those of the training pass", async () => {
+  const model = await load(checkpoint);
+  const [scored] = await model.score(["明月 the fox"]);
+  const decoder = loadCheckpoint(checkpoint, kernels);
+  using tape = createTape(kernels, { recording: false });
+  const ids = Int32Array.from(scored!.tokens);
+  const logits = decoder.head.apply(
+    tape,
+    decode(tape, decoder, ids, Int32Array.from(ids.keys()), packedAttention(new Int32Array(ids.length))),
+  ).data;
+  const vocabSize = decoder.config.vocabSize;
+  for (let row = 0; row + 1 < ids.length; row++) {
+    const values = [...logits.subarray(row * vocabSize, (row + 1) * vocabSize)];
+    const expected = values[ids[row + 1]!]! - Math.log(values.reduce((sum, value) => sum + Math.exp(value), 0));
+    assert.ok(Math.abs(scored!.logprobs[row + 1]! - expected) < 1e-9);
+  }
+});
+
+test("an adapter changes the answers", async () => {
+  const decoder = loadCheckpoint(checkpoint, kernels);
+  const options = { rank: 2, alpha: 4, targets: ["wqkv", "w2"] };
+  const pairs = addLora(kernels, decoder, options, 1);
+  for (const { b } of pairs) for (let index = 0; index < b.data.length; index++) b.data[index] = Math.sin(index);
+  const adapter = mkdtempSync(join(directory, "adapter-"));
+  saveAdapter(adapter, pairs, options, checkpoint);
+  const [plain, changed] = await Promise.all([load(checkpoint), load(checkpoint, { adapter })]);
+  assert.notEqual((await collect(changed.generate(request))).text, (await collect(plain.generate(request))).text);
+  await assert.rejects(load(checkpoint, { adapter: directory }), {
+    name: "Failure",
+    kind: "input",
+    message: /adapter_config/,
+  });
+});
+
+test("files and options that do not fit are refused by name", async () => {
+  const broken = (change: (path: string) => void): Promise<LanguageModel> => {
+    const copy = mkdtempSync(join(directory, "broken-"));
+    for (const file of ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"])
+      cpSync(join(checkpoint, file), join(copy, file));
+    change(copy);
+    return load(copy);
+  };
+  await assert.rejects(
+    broken((copy) => rmSync(join(copy, "tokenizer.json"))),
+    { name: "Failure", message: /tokenizer/ },
+  );
+  await assert.rejects(
+    broken((copy) => {
+      const path = join(copy, "model.safetensors");
+      writeFileSync(path, readFileSync(path).subarray(0, 20_000));
+    }),
+    { name: "Failure", kind: "input", message: /model.safetensors/ },
+  );
+  await assert.rejects(load(join(directory, "absent")), { name: "Failure", kind: "input" });
+  await assert.rejects(load(checkpoint, { maxContext: 1000 }), {
+    name: "Failure",
+    kind: "usage",
+    message: /1000 .* between 1 and 512/,
+  });
+  const short = await load(checkpoint, { maxContext: 64 });
+  assert.equal(short.contextLength, 64);
+});
+
+const weights = join(import.meta.dirname, "../../../shared/data/weights");
+const skip = existsSync(join(weights, "GOLDEN.json")) ? false : `the weights are not at ${weights}`;
+
+test("stories260K writes its published text, token by token through the cache", { skip }, async () => {
+  const golden = (
+    JSON.parse(readFileSync(join(weights, "GOLDEN.json"), "utf8")) as Record<
+      string,
+      { run_c_greedy_text: string; run_c_steps: number }
+    >
+  ).stories260K!;
+  const tokenizer = join(weights, "llama2c/tok512.bin");
+  const model = await load(join(weights, "llama2c/stories260K.bin"), { tokenizer });
+  const { text } = await collect(
+    model.generate({ input: { prompt: "Once upon a time" }, temperature: 0, maxTokens: golden.run_c_steps - 5 }),
+  );
+  assert.ok(golden.run_c_greedy_text.startsWith(`Once upon a time${text}`), text);
+  assert.ok(text.length > golden.run_c_greedy_text.length - 30);
+  await assert.rejects(load(join(weights, "llama2c/stories15M.bin"), { tokenizer }), {
+    message: /tokenizer has 512 ids and the model 32000/,
+  });
+});
