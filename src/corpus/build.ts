@@ -2,6 +2,7 @@
 // The work on single records is intake.ts; this is the order of it all.
 import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { beginArtifact, environmentFailure } from "../formats/manifest.ts";
 import type { Manifest } from "../formats/manifest.ts";
 import { Failure } from "../protocol/errors.ts";
@@ -115,6 +116,8 @@ async function* readSource(
     read += 1;
     if (performance.now() - reported > PROGRESS_MS) {
       reported = performance.now();
+      // Reading is mostly synchronous: let signals and timers have their turn.
+      await setImmediate();
       signal?.throwIfAborted();
       yield { type: "progress", step, done: read, unit: "records" };
     }

@@ -3,6 +3,7 @@
 import { hash } from "node:crypto";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { setImmediate } from "node:timers/promises";
 import { createJsonLinesWriter, readJsonLines } from "../formats/jsonl.ts";
 import type { JsonLinesWriter } from "../formats/jsonl.ts";
 import type { Job } from "../protocol/job.ts";
@@ -154,6 +155,7 @@ export function createIntake(dir: string, judge: Judge, convert: (text: string) 
     for (;;) {
       const { done, value } = clustering.next();
       if (done) return value;
+      await setImmediate();
       signal?.throwIfAborted();
       const total = NEAR_DUPLICATES.bands;
       yield { type: "progress", step: "near duplicates", done: value, total, unit: "bands" };

@@ -86,7 +86,8 @@ function withoutEditorsMarks(text: string): string {
     before = result;
     result = result.replace(/（[^（）]*）|〖[^〖〗]*〗/g, "");
   }
-  return result.replace(/\[(\p{Script=Han}{1,8})\]/gu, "$1");
+  // A note's own full stop stays behind the line's.
+  return result.replace(/([。！？])。+/g, "$1").replace(/\[(\p{Script=Han}{1,8})\]/gu, "$1");
 }
 
 /** What is left of a note's line is its full stop. */
