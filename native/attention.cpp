@@ -5,7 +5,7 @@
 
 #include "pool.h"
 #include "simd.h"
-#include "tiles.h"
+#include "attention_product.h"
 
 namespace lianlu::LIANLU_ISA {
 

@@ -44,13 +44,12 @@ template <int rows, int vectors, bool partial>
 inline void productBlock(const Product& p, long row, long column, int lastLanes) {
   vf sums[rows][vectors];
   float* c = p.c + row * p.cRow + column;
+  LIANLU_UNROLL
   for (int r = 0; r < rows; r++) {
-    for (int v = 0; v < vectors; v++) sums[r][v] = p.begin == Begin::zero ? zero() : load(c + r * p.cRow + v * lanes);
-  }
-  if (p.begin == Begin::scaled) {
-    for (int r = 0; r < rows; r++) {
-      const vf factor = broadcast(p.factors[row + r]);
-      for (int v = 0; v < vectors; v++) sums[r][v] = mul(sums[r][v], factor);
+    const vf factor = broadcast(p.begin == Begin::scaled ? p.factors[row + r] : 1.0f);
+    LIANLU_UNROLL
+    for (int v = 0; v < vectors; v++) {
+      sums[r][v] = p.begin == Begin::zero ? zero() : mul(load(c + r * p.cRow + v * lanes), factor);
     }
   }
   const float* a = p.a + row * p.aRow;
@@ -58,21 +57,33 @@ inline void productBlock(const Product& p, long row, long column, int lastLanes)
   const long aRow = p.aRow, aStep = p.aStep, bRow = p.bRow;
   for (long s = 0; s < p.depth; s++) {
     vf across[vectors];
+    LIANLU_UNROLL
     for (int v = 0; v < vectors; v++) {
       across[v] = partial && v == vectors - 1 ? loadFirst(b + v * lanes, lastLanes) : load(b + v * lanes);
     }
+    LIANLU_UNROLL
     for (int r = 0; r < rows; r++) {
       const vf down = broadcast(a[r * aRow]);
+      LIANLU_UNROLL
       for (int v = 0; v < vectors; v++) sums[r][v] = fma(down, across[v], sums[r][v]);
     }
     a += aStep;
     b += bRow;
   }
+  LIANLU_UNROLL
   for (int r = 0; r < rows; r++) {
+    LIANLU_UNROLL
     for (int v = 0; v < vectors; v++) store(c + r * p.cRow + v * lanes, sums[r][v]);
   }
 }
 
+template <int rows, int vectors>
+inline void productRest(const Product& p, long row, long column, int lastLanes) {
+  if (lastLanes == lanes) return productBlock<rows, vectors, false>(p, row, column, lanes);
+  productBlock<rows, vectors, true>(p, row, column, lastLanes);
+}
+
+/** `rows` rows of c, `vectors` vectors at a time. */
 template <int rows, int vectors>
 void productColumns(const Product& p, long row, long columns) {
   long column = 0;
@@ -82,15 +93,15 @@ void productColumns(const Product& p, long row, long columns) {
   if (column == columns) return;
   const int lastLanes = (int)((columns - column - 1) % lanes) + 1;
   const int left = (int)((columns - column + lanes - 1) / lanes);
-  if (left == vectors) return productBlock<rows, vectors, true>(p, row, column, lastLanes);
+  if (left == vectors) return productRest<rows, vectors>(p, row, column, lastLanes);
   if constexpr (vectors > 1) {
-    if (left == 1) return productBlock<rows, 1, true>(p, row, column, lastLanes);
+    if (left == 1) return productRest<rows, 1>(p, row, column, lastLanes);
   }
   if constexpr (vectors > 2) {
-    if (left == 2) return productBlock<rows, 2, true>(p, row, column, lastLanes);
+    if (left == 2) return productRest<rows, 2>(p, row, column, lastLanes);
   }
   if constexpr (vectors > 3) {
-    if (left == 3) return productBlock<rows, 3, true>(p, row, column, lastLanes);
+    if (left == 3) return productRest<rows, 3>(p, row, column, lastLanes);
   }
 }
 
