@@ -183,6 +183,28 @@ test("headers that lie are refused", () => {
   refuses(craft({ tensors: 2, body: ["t", 1, 4n, 0, 0n, "t", 1, 4n, 0, 32n, Buffer.alloc(256)] }), /tensor t twice/);
 });
 
+test("random damage is refused or harmless, never a defect", () => {
+  const whole = write();
+  const file = join(directory, "damaged.gguf");
+  let state = 1;
+  const random = (below: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % below;
+  let refused = 0;
+  for (let round = 0; round < 300; round++) {
+    const damaged = Buffer.from(whole);
+    for (let i = 0; i < 3; i++) damaged[random(whole.length - 300)] = [0, 1, 127, 128, 255][random(5)]!;
+    writeFileSync(file, damaged);
+    try {
+      const opened = openGguf(file);
+      for (const name of opened.tensors.keys()) opened.floats(name);
+      opened.close();
+    } catch (error) {
+      assert.ok(error instanceof Failure, String(error));
+      refused++;
+    }
+  }
+  assert.ok(refused > 50);
+});
+
 test("types that are only recognised are refused when they are decoded", () => {
   writeFileSync(path, craft({ tensors: 1, body: ["t", 1, 256n, 12, 0n, Buffer.alloc(256)] }));
   const file = openGguf(path);

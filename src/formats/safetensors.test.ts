@@ -152,6 +152,29 @@ test("headers that lie are refused, and the message names file and tensor", () =
   openSafetensors(nested).close();
 });
 
+test("random damage is refused or harmless, never a defect", () => {
+  writeSafetensors(path, tensors);
+  const whole = readFileSync(path);
+  const file = join(directory, "damaged.safetensors");
+  let state = 1;
+  const random = (below: number) => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % below;
+  let refused = 0;
+  for (let round = 0; round < 300; round++) {
+    const damaged = Buffer.from(whole);
+    for (let i = 0; i < 2; i++) damaged[random(350)] = [0, 0x22, 0x2d, 0x39, 0x5b, 0x7d, 255][random(7)]!;
+    writeFileSync(file, damaged);
+    try {
+      const opened = openSafetensors(file);
+      for (const name of opened.tensors.keys()) opened.bytes(name);
+      opened.close();
+    } catch (error) {
+      assert.ok(error instanceof Failure, String(error));
+      refused++;
+    }
+  }
+  assert.ok(refused > 50);
+});
+
 test("sharded directories are read by their index, which is not believed either", () => {
   const shards = mkdtempSync(join(directory, "shards-"));
   const part = (name: string, tensor: string) =>
