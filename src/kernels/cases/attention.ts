@@ -141,6 +141,24 @@ function attention(lengths: readonly number[], layout: HeadLayout, fused: boolea
   };
 }
 
+/** An infinite value in one row: rows before it must not know of it, whoever shares their tile. */
+function infiniteValue(): KernelCase {
+  const layout = separateLayout(1, 1, 16);
+  const [rows, infinite] = [20, 9];
+  const random = seededNumbers(77);
+  const [q, k, v] = [random.floats(rows * 16), random.floats(rows * 16), random.floats(rows * 16)];
+  v.fill(Infinity, infinite * 16, (infinite + 1) * 16);
+  return {
+    name: "attention past an infinite value",
+    tolerance: 1e-5,
+    run(kernels) {
+      const out = new Float32Array(rows * 16);
+      kernels.attention(out, new Float32Array(rows), q, k, v, new Int32Array(rows), layout);
+      return { before: out.subarray(0, infinite * 16), behind: out.subarray(infinite * 16) };
+    },
+  };
+}
+
 const small = separateLayout(2, 1, 4);
 
 /** A call of attention on two rows with something changed. */
@@ -252,6 +270,7 @@ export const attentionCases: CaseFamily = {
     // Long enough for its keys to be shared out in the backward pass.
     attention([449, 30], fusedLayout(2, 1, 16), true),
     attention([520, 520], separateLayout(2, 2, 4), false),
+    infiniteValue(),
   ],
   refusals,
 };
