@@ -5,21 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { loadKernels, machine, setThreads, type Floats } from "../kernels/index.ts";
-import {
-  addLora,
-  decode,
-  initializeDecoder,
-  loadCheckpoint,
-  packedAttention,
-  saveAdapter,
-  saveCheckpoint,
-  type DecoderConfig,
-} from "../model/index.ts";
-import { collect, runJob, type LanguageModel } from "../protocol/index.ts";
+import { addLora, decode, loadCheckpoint, packedAttention, saveAdapter } from "../model/index.ts";
+import { collect, type LanguageModel } from "../protocol/index.ts";
 import { createTape } from "../tensor/index.ts";
-import { loadTokenizer, saveTokenizer, trainBpe } from "../tokenizer/index.ts";
 import { load } from "./load.ts";
 import { createRunner } from "./runner.ts";
+import { writeTestCheckpoint } from "./test-checkpoint.ts";
 
 const kernels = loadKernels();
 const directory = mkdtempSync(join(tmpdir(), "lianlu-engine-"));
@@ -29,37 +20,8 @@ after(() => {
   rmSync(directory, { recursive: true });
 });
 
-/** A checkpoint of random weights with a tokenizer of its own. */
-async function writeCheckpoint(): Promise<string> {
-  async function* texts(): AsyncGenerator<string> {
-    for (let count = 0; count < 4; count++)
-      yield "床前明月光，疑是地上霜。 the quick brown fox jumps over the lazy dog";
-  }
-  saveTokenizer(directory, await runJob(trainBpe(texts(), { vocabSize: 320 })));
-  const tokenizer = loadTokenizer(directory);
-  const config: DecoderConfig = {
-    family: "internlm2",
-    vocabSize: tokenizer.vocabSize,
-    hiddenSize: 32,
-    layers: 2,
-    heads: 4,
-    kvHeads: 2,
-    headDim: 8,
-    intermediateSize: 64,
-    rmsNormEps: 1e-5,
-    ropeTheta: 10_000,
-    maxPositions: 512,
-    tieEmbeddings: false,
-    bosTokenId: 1,
-    eosTokenIds: [2],
-    padTokenId: 2,
-    initializerRange: 0.3,
-  };
-  const decoder = initializeDecoder(kernels, config, 5);
-  saveCheckpoint(directory, decoder, directory);
-  return directory;
-}
-const checkpoint = await writeCheckpoint();
+const checkpoint = directory;
+await writeTestCheckpoint(directory);
 const request = { input: { messages: [{ role: "user" as const, content: "明月" }] }, maxTokens: 40, seed: 2 };
 
 test("a row's logits are the same to the bit alone, in any batch, chunk and number of threads, and in training's pass", () => {

@@ -36,6 +36,8 @@ export interface LoadOptions {
   worker?: boolean;
   /** Told what the model takes of memory, in one sentence. */
   onNote?: (text: string) => void;
+  /** Told when the model's thread ends without having been closed: the model is lost. */
+  onCrash?: (error: Error) => void;
 }
 
 /** The cache holds this much, or one sequence of full length where that is more. */

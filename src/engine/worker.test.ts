@@ -7,7 +7,7 @@ import { load } from "./load.ts";
 import { connectWorker } from "./worker.ts";
 
 /** A thread with a model of random weights; the prompt "crash" ends it, and "throw" throws where nobody catches. */
-function openModel(): Promise<LanguageModel> {
+function openModel(onCrash?: (error: Error) => void): Promise<LanguageModel> {
   const modules = { engine: "./engine.ts", support: "./test-support.ts", thread: "./worker-thread.ts" };
   const urls = JSON.stringify(
     Object.fromEntries(Object.entries(modules).map(([name, file]) => [name, import.meta.resolve(file)])),
@@ -27,7 +27,7 @@ function openModel(): Promise<LanguageModel> {
         return model.generate(request);
       } });
     })();`;
-  return connectWorker(new Worker(source, { eval: true }));
+  return connectWorker(new Worker(source, { eval: true }), onCrash ? { onCrash } : {});
 }
 
 test("a model in a thread answers, scores, refuses, is cancelled and closes", async () => {
@@ -60,13 +60,16 @@ for (const [prompt, message] of [
   ["throw", /The model's thread stopped: out of nowhere/],
 ] as const) {
   test(`a thread that dies (${prompt}) fails the requests under way and later ones`, async () => {
-    const model = await openModel();
+    const crashes: string[] = [];
+    const model = await openModel((error) => crashes.push(error.message));
     const underWay = collect(model.generate({ input: { prompt: "a" }, maxTokens: 4000 }));
     const failed = assert.rejects(underWay, { name: "Failure", kind: "environment", message });
     await assert.rejects(collect(model.generate({ input: { prompt } })), { message });
     await failed;
     await assert.rejects(model.score(["a"]), { message });
     await model.close();
+    assert.equal(crashes.length, 1);
+    assert.match(crashes[0]!, message);
   });
 }
 

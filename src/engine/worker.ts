@@ -16,25 +16,32 @@ import { receiveError, type FromWorker, type ToWorker } from "./worker-protocol.
 const closeMilliseconds = 5000;
 
 /** Loads a model in a new thread. Throws what loading throws. */
-export function loadInWorker(path: string, { onNote, ...options }: LoadOptions): Promise<LanguageModel> {
+export function loadInWorker(path: string, { onNote, onCrash, ...options }: LoadOptions): Promise<LanguageModel> {
   const workerData = { path, options: { ...options, worker: false } };
   const worker = new Worker(new URL("./worker-thread.ts", import.meta.url), { workerData });
-  return connectWorker(worker, onNote);
+  return connectWorker(worker, { ...(onNote && { onNote }), ...(onCrash && { onCrash }) });
 }
 
 /** The model that a thread serves with `serveModel`, once it says that it is ready. */
-export function connectWorker(worker: Worker, onNote: (text: string) => void = () => {}): Promise<LanguageModel> {
+export function connectWorker(
+  worker: Worker,
+  { onNote, onCrash }: Pick<LoadOptions, "onNote" | "onCrash"> = {},
+): Promise<LanguageModel> {
   const ready = Promise.withResolvers<LanguageModel>();
   const exited = Promise.withResolvers<void>();
   const open = new Map<number, Queue<GenerateEvent | readonly ScoredText[]>>();
   let requests = 0;
   let dead: Failure | undefined;
+  let isReady = false;
+  let closing = false;
 
   const send = (message: ToWorker): void => worker.postMessage(message);
 
   function die(reason: string, cause?: unknown): void {
-    dead ??= new Failure("environment", `The model's thread ${reason}.`, "Load the model again.", { cause });
+    if (dead) return;
+    dead = new Failure("environment", `The model's thread ${reason}.`, "Load the model again.", { cause });
     ready.reject(dead);
+    if (isReady && !closing) onCrash?.(dead);
     for (const queue of open.values()) queue.fail(dead);
     open.clear();
   }
@@ -42,9 +49,10 @@ export function connectWorker(worker: Worker, onNote: (text: string) => void = (
   worker.on("message", (message: FromWorker) => {
     switch (message.type) {
       case "note":
-        onNote(message.text);
+        onNote?.(message.text);
         break;
       case "ready":
+        isReady = true;
         ready.resolve({ id: message.id, contextLength: message.contextLength, generate, score, close });
         break;
       case "not-ready":
@@ -108,6 +116,7 @@ export function connectWorker(worker: Worker, onNote: (text: string) => void = (
   }
 
   async function close(): Promise<void> {
+    closing = true;
     if (!dead) send({ type: "close" });
     const timer = setTimeout(() => void worker.terminate(), closeMilliseconds);
     await exited.promise;
