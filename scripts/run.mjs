@@ -11,7 +11,7 @@ const [name = "", ...args] = process.argv.slice(2);
 /** @type {Record<string, { native: boolean, run: (node: string) => Promise<number> }>} */
 const targets = {
   setup: { native: true, run: async () => (process.stderr.write("The set-up is complete.\n"), 0) },
-  quickstart: { native: true, run: (node) => runNode(node, [join(root, "src/cli/quickstart/main.ts"), ...args]) },
+  quickstart: { native: true, run: (node) => runNode(node, [join(root, "recipes/quickstart/main.ts"), ...args]) },
   test: { native: true, run: test },
   check: { native: false, run: (node) => runNode(node, [join(root, "scripts/check.mjs")]) },
   fix: { native: false, run: (node) => runNode(node, [join(root, "scripts/check.mjs"), "--fix"]) },
@@ -26,7 +26,7 @@ const targets = {
 function test(node) {
   const options = args.filter((argument) => argument.startsWith("-"));
   const places = args.filter((argument) => !argument.startsWith("-")).map(toPattern);
-  const patterns = places.length > 0 ? places : ["src/**/*.test.ts", "scripts/**/*.test.ts"];
+  const patterns = places.length > 0 ? places : ["src/**/*.test.ts", "scripts/**/*.test.ts", "recipes/**/*.test.ts"];
   const flags = ["--test", "--test-concurrency=2", "--test-reporter=spec", ...options];
   // A test sees no setting of the reader's shell, so that it passes or fails for everyone alike.
   const clean = Object.entries(process.env).filter(([key]) => !/^(LIANLU_|NODE_)/.test(key));
