@@ -1,6 +1,7 @@
 // Kernels over flat vectors.
 #include "vectors.h"
 
+#include "half.h"
 #include "pool.h"
 #include "simd.h"
 #include "spans.h"
@@ -113,33 +114,25 @@ void toBf16(uint16_t* out, const float* x, long count) {
   });
 }
 
-void fromBf16(float* out, const uint16_t* x, long count) {
+/** 16-bit numbers to floats by `widen`, sixteen at a time. */
+template <class Widen>
+void widenAll(float* out, const uint16_t* x, long count, Widen widen) {
   parallelFor(count, spanFloats, [&](long begin, long end, int) {
-    for (long i = begin; i < end; i++) {
-      const uint32_t bits = (uint32_t)x[i] << 16;
-      memcpy(out + i, &bits, sizeof bits);
-    }
+    long i = begin;
+    for (; i + lanes <= end; i += lanes) store(out + i, widen(x + i));
+    if (i == end) return;
+    uint16_t rest[lanes] = {};
+    memcpy(rest, x + i, (size_t)(end - i) * sizeof(uint16_t));
+    storeFirst(out + i, widen(rest), (int)(end - i));
   });
 }
 
-/** One float to half precision, to nearest even; a NaN stays one. */
-uint16_t halfOf(float x) {
-  uint32_t bits;
-  memcpy(&bits, &x, sizeof bits);
-  const uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
-  // 65520 and above round to infinity.
-  if (magnitude >= 0x477ff000) return (uint16_t)(sign | 0x7c00);
-  if (magnitude >= 0x38800000) {
-    const uint32_t rebased = magnitude - 0x38000000;
-    return (uint16_t)(sign | ((rebased + 0xfff + (rebased >> 13 & 1)) >> 13));
-  }
-  // Below 2^-14 halves are multiples of 2^-24: adding 0.5 leaves that multiple, rounded, in the last bits.
-  float value;
-  memcpy(&value, &magnitude, sizeof value);
-  value += 0.5f;
-  memcpy(&bits, &value, sizeof bits);
-  return (uint16_t)(sign | (bits - 0x3f000000));
+void fromBf16(float* out, const uint16_t* x, long count) {
+  widenAll(out, x, count, [](const uint16_t* from) { return loadBf16(from); });
+}
+
+void fromF16(float* out, const uint16_t* x, long count) {
+  widenAll(out, x, count, [](const uint16_t* from) { return loadF16(from); });
 }
 
 /** Sixteen floats to half precision. */
@@ -160,17 +153,6 @@ void toF16(uint16_t* out, const float* x, long count) {
     long i = begin;
     for (; i + lanes <= end; i += lanes) storeF16(out + i, x + i);
     for (; i < end; i++) out[i] = halfOf(x[i]);
-  });
-}
-
-void fromF16(float* out, const uint16_t* x, long count) {
-  parallelFor(count, spanFloats, [&](long begin, long end, int) {
-    long i = begin;
-    for (; i + lanes <= end; i += lanes) store(out + i, loadF16(x + i));
-    if (i == end) return;
-    uint16_t rest[lanes] = {};
-    memcpy(rest, x + i, (size_t)(end - i) * sizeof(uint16_t));
-    storeFirst(out + i, loadF16(rest), (int)(end - i));
   });
 }
 
