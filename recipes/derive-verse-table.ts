@@ -1,5 +1,6 @@
 // Derives src/corpus/verse/characters.ts: the tone and the rhyme group of each character, as Tang and Song poets used
-// it. Run: node recipes/derive-verse-table.ts PACKAGE_DIR, with chinese-poetry 2.0.1 (npm, MIT) unpacked there.
+// it. Run: node recipes/derive-verse-table.ts PACKAGE_DIR, with chinese-poetry 2.0.1 (npm, MIT) unpacked there;
+// then npm run fix. It takes one to two minutes and gives the same table every time.
 //
 // 1. Marks. The package gives each poem's level (平), oblique (仄) or either (○) marks; their majority is the start.
 // 2. Use. In poems of 4 or 8 lines that fit one of the two regulated templates, the marks that the metre decides

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { readManifest } from "../formats/manifest.ts";
 import { Failure } from "../protocol/errors.ts";
 import { readResults, type SampleResult } from "./results.ts";
-import { bootstrap, type Interval, mcnemar, pairedDifference, wilson } from "./statistics.ts";
+import { bootstrap, type Interval, mcnemar, pairedShareInterval, wilson } from "./statistics.ts";
 import type { Metric, TaskSettings } from "./task.ts";
 
 export interface MetricReport extends Interval {
@@ -147,8 +147,8 @@ function compareMetric(
       const gained = after.filter((value, index) => value > before[index]!).length;
       const lost = after.filter((value, index) => value < before[index]!).length;
       const share = (values: number[]): number => values.reduce((sum, value) => sum + value, 0) / values.length;
-      const { difference, low, high } = pairedDifference(before, after);
       const pValue = mcnemar(gained, lost);
+      const difference = (gained - lost) / pairs.length;
       return {
         task,
         metric,
@@ -156,8 +156,7 @@ function compareMetric(
         before: share(before),
         after: share(after),
         difference,
-        low,
-        high,
+        ...pairedShareInterval(gained, lost, pairs.length),
         pValue,
         verdict: pValue >= 0.05 ? "tie" : difference > 0 ? "better" : "worse",
       };

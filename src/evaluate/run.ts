@@ -107,6 +107,8 @@ async function* runTask(name: string, task: Task, run: TaskRun): Job<TaskReport>
   const failures: { sample: string; error: unknown }[] = [];
   const running = new Set<Promise<void>>();
   let finished = 0;
+  /** How many samples the last report told of, and when it was. */
+  let told = 0;
   let reported = 0;
   // Where one sample ends everything, the others are not worth their time.
   const abandon = new AbortController();
@@ -158,6 +160,7 @@ async function* runTask(name: string, task: Task, run: TaskRun): Job<TaskReport>
       while (running.size >= (index + 1 < samples.length ? concurrency : 1)) {
         await Promise.race(running);
         if (performance.now() - reported < reportEveryMs) continue;
+        told = finished;
         yield progress();
         reported = performance.now();
       }
@@ -166,7 +169,8 @@ async function* runTask(name: string, task: Task, run: TaskRun): Job<TaskReport>
     abandon.abort();
     await Promise.allSettled(running);
   }
-  yield progress();
+  // The loop above may have told of the last sample already.
+  if (told < finished || finished === 0) yield progress();
 
   const results = slots.filter((result) => result !== undefined);
   const shown = failures.map(({ sample, error }) => ({

@@ -5,6 +5,7 @@ import {
   mcnemar,
   mean,
   pairedDifference,
+  pairedShareInterval,
   passAtK,
   pooledStandardError,
   shareStandardError,
@@ -39,6 +40,16 @@ test("paired difference and McNemar's test of GSM8K's 175b verification against 
   assert.ok(low < difference && difference < high && low > 0.18);
   near(mcnemar(360, 76), 2.891e-45, 1e-3);
   near(mcnemar(76, 360), 2.891e-45, 1e-3);
+});
+
+test("the interval of a paired difference of shares is close to the normal one, and has a width without discordance", () => {
+  const { low, high } = pairedShareInterval(360, 76, 1319);
+  near(low, 0.215315 - 1.96 * 0.014684, 0.01);
+  near(high, 0.215315 + 1.96 * 0.014684, 0.01);
+  const none = pairedShareInterval(0, 0, 16);
+  assert.ok(none.low < -0.05 && none.high === -none.low);
+  const all = pairedShareInterval(16, 0, 16);
+  assert.ok(all.low > 0.6 && all.low < 0.95 && all.high <= 1);
 });
 
 test("McNemar by hand: no discordant pair, an even split, one against five", () => {

@@ -93,6 +93,17 @@ export function pairedDifference(before: readonly number[], after: readonly numb
 }
 
 /**
+ * 95% interval of the difference of two shares on the same n samples (Agresti and Min 2005: half a sample is added to
+ * each of the four cells). Unlike the normal one it keeps its width where the runs never, or always, disagree.
+ */
+export function pairedShareInterval(gained: number, lost: number, n: number): Interval {
+  const size = n + 2;
+  const difference = (gained - lost) / size;
+  const error = Math.sqrt((gained + lost + 1) / size - difference ** 2) / Math.sqrt(size);
+  return { low: Math.max(-1, difference - z95 * error), high: Math.min(1, difference + z95 * error) };
+}
+
+/**
  * McNemar's exact test: the two-sided probability of so uneven a split of the discordant pairs if neither run were
  * better. `gained` pairs are right only after, `lost` only before.
  */
