@@ -19,8 +19,8 @@ import type { SamplingOptions } from "./sampler.ts";
 export const contextLengthExceeded = "context_length_exceeded";
 
 /** Constraints are kept for this many schemas; one that has grown over the limit of states is made anew. */
-const maxKeptConstraints = 16;
-const maxStates = 50_000;
+const maxKeptConstraints = 8;
+const maxStates = 20_000;
 
 export interface Prepared {
   promptIds: number[];

@@ -61,7 +61,7 @@ export function createSampler(vocabSize: number): Sampler {
     if (options.topP < 1) {
       // A token below (1 - p) / count of the mass cannot be in the nucleus: few are left to sort.
       const cutoff = ((1 - options.topP) * total) / count;
-      const pool = kept ?? Array.from({ length: count }, (_, index) => index);
+      const pool = kept ?? atLeast(weights, count, cutoff);
       const sorted = pool.filter((index) => weights[index]! >= cutoff).sort(byWeight(weights));
       kept = [];
       let mass = 0;
@@ -109,9 +109,14 @@ const byWeight = (weights: Float64Array) => (left: number, right: number) =>
 /** The k indices of largest weight, most likely first, the lower index first on a tie. */
 function mostLikely(weights: Float64Array, count: number, k: number): number[] {
   const threshold = weights.slice(0, count).sort()[count - k]!;
+  return atLeast(weights, count, threshold).sort(byWeight(weights)).slice(0, k);
+}
+
+/** Indices of weights that reach a threshold, ascending. */
+function atLeast(weights: Float64Array, count: number, threshold: number): number[] {
   const indices: number[] = [];
   for (let index = 0; index < count; index++) if (weights[index]! >= threshold) indices.push(index);
-  return indices.sort(byWeight(weights)).slice(0, k);
+  return indices;
 }
 
 /**

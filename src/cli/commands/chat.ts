@@ -5,6 +5,10 @@ import { Failure, type LanguageModel, type Message } from "../../protocol/index.
 import { connect } from "../../serve/index.ts";
 import { defineCommand } from "../command.ts";
 
+/** All but tab and line feed. */
+// oxlint-disable-next-line no-control-regex -- these are the ones to find
+const controlCharacters = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+
 export default defineCommand({
   summary: "Talk to a model; /clear forgets the dialogue, /exit leaves.",
   usage: "lianlu chat MODEL|URL [--adapter DIR] [--system TEXT] [--prompt TEXT]",
@@ -40,8 +44,9 @@ export default defineCommand({
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
     const model = await open(positionals[0]!, options, (text) => report({ type: "note", text }));
     const write = (text: string): void => {
-      if (!json) process.stdout.write(text);
-      else if (text !== "") report({ type: "text", text });
+      if (json) report({ type: "text", text });
+      // A model must not steer the terminal.
+      else process.stdout.write(process.stdout.isTTY ? text.replaceAll(controlCharacters, "\uFFFD") : text);
     };
     const first: Message[] = system === undefined ? [] : [{ role: "system", content: system }];
 
@@ -70,6 +75,7 @@ export default defineCommand({
     }
 
     try {
+      signal.throwIfAborted();
       if (prompt === undefined) return { turns: await converse(first, answer, signal) };
       const text = await answer([...first, { role: "user", content: prompt }], signal);
       signal.throwIfAborted();

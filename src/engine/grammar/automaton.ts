@@ -34,7 +34,11 @@ export interface State {
   readonly distance: number;
   /** Whether any symbol can follow. */
   readonly final: boolean;
+  /** By byte; undefined where the transition was not made yet. */
   readonly transitions: (State | null | undefined)[];
+  /** Scratch of whoever walks over states: the last walk that met this one, and as which. */
+  walk: number;
+  index: number;
 }
 
 export interface Automaton {
@@ -154,7 +158,10 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
         accepting,
         distance: accepting ? 0 : Math.min(...consuming.map(({ distance }) => distance)),
         final: consuming.length === 0,
-        transitions: [],
+        // Filled at once, so that a lookup is one load.
+        transitions: Array.from<undefined>({ length: 256 }),
+        walk: 0,
+        index: 0,
       };
       states.set(key, state);
     }

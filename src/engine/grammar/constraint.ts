@@ -25,8 +25,11 @@ export interface Constraint {
 }
 
 interface TokenList {
+  /** Ascending. */
   ids: Int32Array;
-  states: State[];
+  /** For each id, which of the states it leads to. */
+  next: Int32Array;
+  states: readonly State[];
   /** The most symbols that any of the states is away from an end. */
   farthest: number;
 }
@@ -82,55 +85,74 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
   }
 
   function allowed(state: State, remaining: number): Int32Array {
-    const { ids, states, farthest } = listOf(state);
+    const { ids, next, states, farthest } = listOf(state);
     // A symbol takes at most a token.
     if (farthest < remaining) return ids;
-    return ids.filter((_, index) => {
-      const next = states[index]!;
-      return next.distance < remaining || tokensNeeded(next) < remaining;
-    });
+    const fits = states.map((each) => each.distance < remaining || tokensNeeded(each) < remaining);
+    return ids.filter((_, index) => fits[next[index]!]);
   }
 
   function advance(state: State, id: number): State {
-    const { ids, states } = listOf(state);
+    const { ids, next, states } = listOf(state);
     const index = search(ids, id);
     if (index < 0) throw new RangeError(`Token ${id} is not allowed here.`);
-    return states[index]!;
+    return states[next[index]!]!;
   }
 
   return { start: automaton.start, tokensNeeded, allowed, advance, size: () => automaton.size() };
 }
 
+let walks = 0;
+
 /** Every token that can follow a state: control tokens, and those whose bytes all can. */
-function walk(automaton: Automaton, vocabulary: Vocabulary, state: State): TokenList {
-  const { bytes, ends, tokens, twins } = vocabulary;
-  const found: { id: number; state: State }[] = automaton
-    .controls(state)
-    .map((id) => ({ id, state: automaton.stepControl(state, id)! }));
-  /** The state before each level of the trie, and where the level's parent ends. */
-  const states: State[] = [state];
-  const levels: number[] = [ends[0]!];
-  for (let node = 1; node < bytes.length;) {
-    while (node >= levels.at(-1)!) {
-      levels.pop();
-      states.pop();
+function walk(automaton: Automaton, vocabulary: Vocabulary, start: State): TokenList {
+  const { bytes, ends, tokens, twins, size, depth } = vocabulary;
+  const thisWalk = ++walks;
+  const states: State[] = [];
+  /** By id, one more than the index of the state it leads to; 0 where it may not follow. */
+  const reached = new Int32Array(size);
+  let count = 0;
+  function reach(id: number, state: State): void {
+    if (state.walk !== thisWalk) {
+      state.walk = thisWalk;
+      state.index = states.push(state);
     }
-    const next = automaton.step(states.at(-1)!, bytes[node]!);
-    if (!next) {
+    reached[id] = state.index;
+    count += 1;
+  }
+
+  for (const id of automaton.controls(start)) reach(id, automaton.stepControl(start, id)!);
+  /** The state before each level of the trie, and where the level's parent ends. */
+  const before: State[] = [start];
+  const levelEnds = new Int32Array(depth + 1);
+  levelEnds[0] = ends[0]!;
+  let level = 0;
+  for (let node = 1; node < bytes.length;) {
+    while (node >= levelEnds[level]!) level -= 1;
+    const state = before[level]!;
+    const byte = bytes[node]!;
+    const known = state.transitions[byte];
+    const next = known === undefined ? automaton.step(state, byte) : known;
+    if (next === null) {
       node = ends[node]!;
       continue;
     }
-    for (let id = tokens[node]!; id >= 0; id = twins[id]!) found.push({ id, state: next });
-    states.push(next);
-    levels.push(ends[node]!);
+    for (let id = tokens[node]!; id >= 0; id = twins[id]!) reach(id, next);
+    level += 1;
+    before[level] = next;
+    levelEnds[level] = ends[node]!;
     node += 1;
   }
-  found.sort((left, right) => left.id - right.id);
-  return {
-    ids: Int32Array.from(found, ({ id }) => id),
-    states: found.map((each) => each.state),
-    farthest: found.reduce((most, each) => Math.max(most, each.state.distance), 0),
-  };
+
+  const ids = new Int32Array(count);
+  const indices = new Int32Array(count);
+  for (let id = 0, at = 0; at < count; id++) {
+    if (reached[id] === 0) continue;
+    ids[at] = id;
+    indices[at++] = reached[id]! - 1;
+  }
+  const farthest = states.reduce((most, { distance }) => Math.max(most, distance), 0);
+  return { ids, next: indices, states, farthest };
 }
 
 function childOf({ bytes, ends }: Vocabulary, parent: number, byte: number): number {

@@ -4,6 +4,8 @@ import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 
 export interface Vocabulary {
   readonly size: number;
+  /** Bytes of the longest token. */
+  readonly depth: number;
   /** In preorder: the byte that leads to each node; node 0 is the root. */
   readonly bytes: Uint8Array;
   /** The node after a node's last descendant. */
@@ -66,6 +68,7 @@ function build(tokenizer: Tokenizer): Vocabulary {
   for (const left of path) ends[left] = bytes.length;
   return {
     size: tokenizer.vocabSize,
+    depth: spelled.reduce((most, token) => Math.max(most, token.bytes.length), 0),
     bytes: Uint8Array.from(bytes),
     ends: Int32Array.from(ends),
     tokens: Int32Array.from(tokens),
