@@ -6,8 +6,8 @@ import type { Grammar } from "./expression.ts";
 import { compile } from "./program.ts";
 import { requireAllBytes, vocabularyOf, type Vocabulary } from "./vocabulary.ts";
 
-/** Token lists are kept for this many states; a state within a free string is met again at every token. */
-const maxKeptLists = 256;
+/** Lists of tokens are kept up to this many ids in all (8 bytes each); a state within a free string comes back often. */
+const maxKeptIds = 4_000_000;
 
 export interface Constraint {
   readonly start: State;
@@ -40,15 +40,25 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
   requireAllBytes(vocabulary);
   const automaton = createAutomaton(compile(grammar));
   const lists = new Map<State, TokenList>();
+  let keptIds = 0;
   const needed = new Map<State, number>();
 
   function listOf(state: State): TokenList {
-    let list = lists.get(state);
-    if (list) lists.delete(state);
-    else list = walk(automaton, vocabulary, state);
-    // The least recently used list is the first of the map.
+    const known = lists.get(state);
+    if (known) {
+      // The least recently used list is the first of the map.
+      lists.delete(state);
+      lists.set(state, known);
+      return known;
+    }
+    const list = walk(automaton, vocabulary, state);
     lists.set(state, list);
-    if (lists.size > maxKeptLists) lists.delete(lists.keys().next().value!);
+    keptIds += list.ids.length;
+    for (const [oldest, { ids }] of lists) {
+      if (keptIds <= maxKeptIds || oldest === state) break;
+      lists.delete(oldest);
+      keptIds -= ids.length;
+    }
     return list;
   }
 
