@@ -40,7 +40,7 @@ export default defineFilter({
       return `words of ${mean.toFixed(1)} characters, between ${MIN_MEAN_LENGTH} and ${MAX_MEAN_LENGTH}`;
     }
     const over = (name: string, count: number, of: number, limit: number): string | undefined =>
-      count / of > limit ? `${name}: share ${(count / of).toFixed(2)}, at most ${limit}` : undefined;
+      count / of > limit ? `${name}: share ${(count / of).toFixed(2)}, at most ${limit.toFixed(1)}` : undefined;
     const withLetter = words.filter((word) => /\p{L}/u.test(word)).length;
     const reason =
       over("# signs to words", countMatches(body, /#/g), words.length, MAX_SYMBOLS_PER_WORD) ??

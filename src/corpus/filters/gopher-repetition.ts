@@ -80,7 +80,7 @@ function indexWords(words: readonly string[]): IndexedWords {
   return { ids, lengths, characters: lengths[words.length]! };
 }
 
-/** 53 bits of a hash of n words: an exact integer for a Map; a collision is less likely than a misprint. */
+/** 53 bits of a hash of n words, an exact integer; that two n-grams share it is less likely than a misprint. */
 function ngramKey(ids: Int32Array, begin: number, n: number): number {
   let high = 0x9e3779b9;
   let low = 0x85ebca6b;
@@ -91,14 +91,26 @@ function ngramKey(ids: Int32Array, begin: number, n: number): number {
   return (high >>> 0) * 2 ** 21 + (low >>> 11);
 }
 
+/** Counts keys by open addressing, several times as fast as a Map; returns how often the key came so far. */
+function createCounter(capacity: number): (key: number) => number {
+  const size = 2 ** Math.ceil(Math.log2(2 * capacity + 2));
+  const keys = new Float64Array(size).fill(-1);
+  const counts = new Int32Array(size);
+  return (key) => {
+    let slot = (Math.imul(key >>> 0, 0x9e3779b1) >>> 0) & (size - 1);
+    while (keys[slot] !== key && keys[slot] !== -1) slot = (slot + 1) & (size - 1);
+    keys[slot] = key;
+    counts[slot]! += 1;
+    return counts[slot]!;
+  };
+}
+
 /** Characters in all occurrences of the commonest n-gram. */
 function topNgramShare({ ids, lengths, characters }: IndexedWords, n: number): number {
-  const counts = new Map<number, number>();
+  const countOf = createCounter(ids.length);
   let best = 0;
   for (let begin = 0; begin + n <= ids.length; begin += 1) {
-    const key = ngramKey(ids, begin, n);
-    const count = (counts.get(key) ?? 0) + 1;
-    counts.set(key, count);
+    const count = countOf(ngramKey(ids, begin, n));
     // What comes once is no repetition.
     if (count > 1) best = Math.max(best, count * (lengths[begin + n]! - lengths[begin]!));
   }
@@ -107,15 +119,13 @@ function topNgramShare({ ids, lengths, characters }: IndexedWords, n: number): n
 
 /** Characters in n-grams that came before, each character once. */
 function duplicateNgramShare({ ids, lengths, characters }: IndexedWords, n: number): number {
-  const seen = new Set<number>();
+  const countOf = createCounter(ids.length);
   let repeated = 0;
   for (let begin = 0; begin + n <= ids.length;) {
-    const key = ngramKey(ids, begin, n);
-    if (seen.has(key)) {
+    if (countOf(ngramKey(ids, begin, n)) > 1) {
       repeated += lengths[begin + n]! - lengths[begin]!;
       begin += n;
     } else {
-      seen.add(key);
       begin += 1;
     }
   }
