@@ -90,7 +90,13 @@ function readOptions(): Options | undefined {
   const minutes = Number(values.minutes);
   if (!(minutes > 0 && minutes <= 10_000))
     throw new Failure("usage", `--minutes: expected a number above 0, got '${values.minutes}'`, usage);
-  return { minutes, out: relative(process.cwd(), resolve(values.out)) || ".", json: values.json };
+  return { minutes, out: shortPath(values.out), json: values.json };
+}
+
+/** As it is shortest from here. */
+function shortPath(path: string): string {
+  const fromHere = relative(process.cwd(), resolve(path));
+  return fromHere === "" ? "." : fromHere.startsWith("..") ? resolve(path) : fromHere;
 }
 
 async function quickstart({ minutes, out, json }: Options, signal: AbortSignal): Promise<void> {

@@ -142,7 +142,8 @@ export function makePlan(out: string, minutes: number, port: number): Plan {
     {
       name: "pretrain",
       step: 3,
-      args: ["pretrain", dir.tokens, "--out", dir.base, "--minutes", `${pretrainMinutes}`],
+      // Poems are short; the length is what the agent's prompt, with its tool's description, needs later.
+      args: ["pretrain", dir.tokens, "--out", dir.base, "--length", "1024", "--minutes", `${pretrainMinutes}`],
       output: dir.base,
       reads: ["tokenize"],
       seconds: 60 * pretrainMinutes,
