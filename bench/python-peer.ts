@@ -1,0 +1,40 @@
+// A peer in Python that answers one line for each line it is given, so that it can take turns with us.
+import { spawn, spawnSync } from "node:child_process";
+import { createInterface } from "node:readline";
+
+export const torchMissing =
+  "PyTorch is missing: make a virtual environment, `pip install torch` in it, and set LIANLU_PYTHON to its python.";
+
+/** The Python that has torch 2.x, or undefined. */
+export function pythonWithTorch(): string | undefined {
+  const python = process.env["LIANLU_PYTHON"] ?? "python3";
+  const check = "import torch; assert int(torch.__version__.split('.')[0]) >= 2";
+  return spawnSync(python, ["-c", check]).status === 0 ? python : undefined;
+}
+
+export interface PythonPeer {
+  /** What it says when it is ready, for example its version. */
+  ready: string;
+  ask(line: string): Promise<string>;
+  close(): void;
+}
+
+/** Starts a script and waits until it says "ready ...". */
+export async function startPython(python: string, script: string, args: readonly string[]): Promise<PythonPeer> {
+  const child = spawn(python, [script, ...args], { stdio: ["pipe", "pipe", "inherit"] });
+  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+  const next = async (): Promise<string> => {
+    const { value, done } = await lines.next();
+    if (done) throw new Error(`${script} ended`);
+    return value;
+  };
+  const ready = await next();
+  return {
+    ready: ready.replace(/^ready /, ""),
+    ask(line) {
+      child.stdin.write(`${line}\n`);
+      return next();
+    },
+    close: () => void child.kill(),
+  };
+}
