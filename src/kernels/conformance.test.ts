@@ -6,12 +6,18 @@ import { after, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { attentionCases } from "./cases/attention.ts";
 import type { CaseFamily, Numbers } from "./cases/case.ts";
+import { lowBitCases } from "./cases/lowbit.ts";
 import { matmulCases } from "./cases/matmul.ts";
 import { rowCases } from "./cases/rows.ts";
 import { vectorCases } from "./cases/vectors.ts";
 import { loadKernels, machine, setThreads } from "./index.ts";
 
-const families: Record<string, CaseFamily> = { matmul: matmulCases, attention: attentionCases, rows: rowCases, vectors: vectorCases };
+const families: Record<string, CaseFamily> = {
+  matmul: matmulCases,
+  attention: attentionCases,
+  rows: rowCases,
+  vectors: vectorCases,
+};
 
 const native = loadKernels("native");
 const reference = loadKernels("reference");
@@ -30,7 +36,7 @@ function assertSameBits(actual: Numbers, expected: Numbers, what: string): void 
 
 function assertClose(actual: Numbers, expected: Numbers, tolerance: number, what: string): void {
   assert.equal(actual.length, expected.length, `${what}: length`);
-  let size = 1;
+  let size = 0.01;
   for (const value of expected) if (Number.isFinite(value)) size = Math.max(size, Math.abs(value));
   for (let i = 0; i < actual.length; i++) {
     if (Object.is(actual[i], expected[i])) continue;
@@ -82,6 +88,12 @@ for (const [family, { cases, refusals }] of Object.entries(families)) {
     }
   });
 }
+
+test("the native kernels refuse float64", () => {
+  const x = new Float64Array(4);
+  assert.throws(() => native.sumSquares(x), { name: "RangeError", message: /sumSquares: .*float32, not float64/ });
+  assert.throws(() => native.swiglu(x, x, x), { name: "RangeError", message: /swiglu: .*float32, not float64/ });
+});
 
 if (process.env["LIANLU_ISA"] === undefined) {
   const available = machine().features;

@@ -31,7 +31,11 @@ function tolerance(k: number): number {
 /** Shapes that change from run to run of the generator, the same in every run of the test. */
 function drawnShapes(count: number): [number, number, number][] {
   const random = seededNumbers(20_000);
-  return Array.from({ length: count }, () => [1 + random.integer(90), 1 + random.integer(140), 1 + random.integer(300)]);
+  return Array.from({ length: count }, () => [
+    1 + random.integer(90),
+    1 + random.integer(140),
+    1 + random.integer(300),
+  ]);
 }
 
 /** op(a) and op(b) of one product in each form, stored as the form wants them. */
