@@ -234,4 +234,5 @@ export function shortened(command: PlannedCommand, seconds: number): PlannedComm
   return { ...command, args: command.args.with(place, `${minutes}`) };
 }
 
-const hundredths = (value: number): number => Math.round(value * 100) / 100;
+/** Cut, not rounded: a budget is not to be passed. */
+const hundredths = (value: number): number => Math.floor(value * 100 + 1e-9) / 100;
