@@ -10,6 +10,7 @@
 namespace lianlu {
 
 void defineMatmul(napi_env env, napi_value exports);
+void defineLowBit(napi_env env, napi_value exports);
 void defineAttention(napi_env env, napi_value exports);
 void defineRows(napi_env env, napi_value exports);
 void defineVectors(napi_env env, napi_value exports);
@@ -76,6 +77,7 @@ napi_value initialise(napi_env env, napi_value exports) {
     define(env, exports, "setThreads", [](Arguments& arguments) { setThreads(static_cast<int>(arguments.integer())); });
     // One line a family.
     defineMatmul(env, exports);
+    defineLowBit(env, exports);
     defineAttention(env, exports);
     defineRows(env, exports);
     defineVectors(env, exports);

@@ -22,8 +22,10 @@
 
 #define LIANLU_INLINE inline __attribute__((always_inline))
 
-/** Before a short loop over registers: it must unroll whole, or the registers would be memory. */
-#if defined(__clang__)
+/** Before a short loop over registers: it must unroll whole, or the registers would be memory. Plain vectors are memory. */
+#if !defined(LIANLU_SIMD_AVX512) && !defined(LIANLU_SIMD_AVX2) && !defined(LIANLU_SIMD_NEON)
+#define LIANLU_UNROLL
+#elif defined(__clang__)
 #define LIANLU_UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define LIANLU_UNROLL _Pragma("GCC unroll 16")

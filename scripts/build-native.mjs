@@ -24,8 +24,6 @@ const commonFlags = [
   "-fPIC",
   "-pthread",
   "-fvisibility=hidden",
-  "-Wall",
-  "-Wextra",
   // A product and a sum become one rounding only where the source says so; nothing else changes a value.
   "-ffp-contract=off",
   "-fno-math-errno",

@@ -14,6 +14,7 @@ import { loadKernels, machine, setThreads } from "./index.ts";
 
 const families: Record<string, CaseFamily> = {
   matmul: matmulCases,
+  lowBit: lowBitCases,
   attention: attentionCases,
   rows: rowCases,
   vectors: vectorCases,

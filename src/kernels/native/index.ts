@@ -1,9 +1,9 @@
 // The native kernels behind the door: each function checks its arguments, then calls compiled code.
 import type { Kernels } from "../kernels.ts";
 import { checkInteger } from "../checks/common.ts";
-import { referenceKernels } from "../reference/index.ts";
 import { addon } from "./addon.ts";
 import { attention, attentionBackward, attentionPaged, cacheWrite } from "./attention.ts";
+import { dequantize, matmulPackedLowBit, packQuantized, quantize } from "./lowbit.ts";
 import { matmul, matmulPackedFloats, packWeight } from "./matmul.ts";
 import {
   crossEntropy,
@@ -18,8 +18,6 @@ import {
 import { adamW, addScaled, argmax, fromBf16, fromF16, sumSquares, toBf16, toF16 } from "./vectors.ts";
 
 export const nativeKernels: Kernels = {
-  // Families that are not compiled yet.
-  ...referenceKernels,
   name: "native",
   allocate: (length: number) => {
     checkInteger("allocate", "length", length, 0, 2 ** 32 - 1);
@@ -27,8 +25,13 @@ export const nativeKernels: Kernels = {
   },
   matmul,
   packWeight,
-  matmulPacked: (out, x, weight, rows) =>
-    (weight.scheme === "f32" ? matmulPackedFloats : referenceKernels.matmulPacked)(out, x, weight, rows),
+  packQuantized,
+  matmulPacked: (out, x, weight, rows) => {
+    const multiply = weight.scheme === "f32" ? matmulPackedFloats : matmulPackedLowBit;
+    multiply(out, x, weight, rows);
+  },
+  quantize,
+  dequantize,
   attention,
   attentionBackward,
   cacheWrite,

@@ -81,12 +81,12 @@ export function matmulPacked(out: Floats, x: Floats, weight: PackedWeight, rows:
   }
 }
 
-/** One row to int8 in blocks of 32: scale amax / 127, to the nearest, ties to even. */
+/** One row to int8 in blocks of 32: scale amax / 127, to the nearest, ties to even. A block with Infinity or NaN is NaN. */
 function roundActivations(levels: Int8Array, scales: Float32Array, x: Floats): void {
   for (let block = 0; block < scales.length; block++) {
     const values = Array.from(x.subarray(block * blockSize, (block + 1) * blockSize), fround);
     const largest = values.reduce((most, value) => max(most, abs(value)), 0);
-    scales[block] = largest / 127;
+    scales[block] = values.every(Number.isFinite) ? largest / 127 : NaN;
     const quotient = largest < smallestActivation ? 0 : fround(127 / largest);
     for (let i = 0; i < blockSize; i++) levels[block * blockSize + i] = halfEven(fround(values[i]! * quotient));
   }
