@@ -141,15 +141,16 @@ function attention(lengths: readonly number[], layout: HeadLayout, fused: boolea
   };
 }
 
-/** An infinite value in one row: rows before it must not know of it, whoever shares their tile. */
-function infiniteValue(): KernelCase {
+/** An infinite value and a query that is not a number: rows that do not see them must not know, whoever shares their tile. */
+function notFinite(): KernelCase {
   const layout = separateLayout(1, 1, 16);
-  const [rows, infinite] = [20, 9];
+  const [rows, broken, infinite] = [20, 3, 9];
   const random = seededNumbers(77);
   const [q, k, v] = [random.floats(rows * 16), random.floats(rows * 16), random.floats(rows * 16)];
+  q.fill(NaN, broken * 16, (broken + 1) * 16);
   v.fill(Infinity, infinite * 16, (infinite + 1) * 16);
   return {
-    name: "attention past an infinite value",
+    name: "attention past numbers that are not finite",
     tolerance: 1e-5,
     run(kernels) {
       const out = new Float32Array(rows * 16);
@@ -270,7 +271,7 @@ export const attentionCases: CaseFamily = {
     // Long enough for its keys to be shared out in the backward pass.
     attention([449, 30], fusedLayout(2, 1, 16), true),
     attention([520, 520], separateLayout(2, 2, 4), false),
-    infiniteValue(),
+    notFinite(),
   ],
   refusals,
 };

@@ -181,6 +181,23 @@ function crossEntropy(rows: number, vocab: number): KernelCase {
   };
 }
 
+/** A logit that is not a number: the loss of its row says so, and no other row's. */
+function brokenLogit(): KernelCase {
+  const vocab = 40;
+  const logits = seededNumbers(5).floats(3 * vocab);
+  logits[vocab + 33] = NaN;
+  return {
+    name: "crossEntropy with NaN in it",
+    tolerance: 2e-6,
+    run(kernels) {
+      const losses = new Float32Array(3);
+      const gradients = logits.slice();
+      kernels.crossEntropy(losses, gradients, Int32Array.of(1, 2, 3), vocab, 1);
+      return { losses, gradients };
+    },
+  };
+}
+
 const four = (): Float32Array => new Float32Array(4);
 const ropeShape = { heads: 1, headDim: 4, stride: 4, offset: 0, group: 1, groupStride: 0 };
 
@@ -262,6 +279,7 @@ export const rowCases: CaseFamily = {
     ...[0, 1, 15, 16, 17, 50001].map(swiglu),
     ...shapes.map(([rows, dim]) => embedding(rows, dim)),
     ...shapes.map(([rows, vocab]) => crossEntropy(rows, vocab)),
+    brokenLogit(),
   ],
   refusals,
 };
