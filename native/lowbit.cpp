@@ -9,8 +9,12 @@ namespace lianlu::LIANLU_ISA {
 
 namespace {
 
-/** Blocks along the input that are unpacked together: their bytes stay in the first-level cache while rows go by. */
+/** Blocks along the input that all rows of a claim take before the next: they stay in the first-level cache. */
 constexpr long chunkBlocks = 16;
+/** From this many tiles of rows on, 4-bit weights are unpacked once for all instead of in each. */
+constexpr long unpackTiles = 4;
+/** Bytes that a single row asks memory for ahead of its reading: pages end where the processor's own foresight does. */
+constexpr long rowAhead = 4096;
 /** Rows that one claim of work takes at most: their activations stay in the second-level cache. */
 constexpr long claimRows = 16l * lowBitRows;
 /** Bytes of packed weights that one claim of a single row takes. */
@@ -159,61 +163,66 @@ struct LowBitProduct {
   int columns(long panel) const { return (int)least(outputs - panel * panelOutputs, panelOutputs); }
 
   void rowByPanel(long panel) const {
-    float* to = out + panel * panelOutputs;
+    const long bytes = packedBlockBytes(scheme);
     const uint8_t* from = packed + panel * panelBytes();
-    if (scheme == WeightScheme::q4_0) {
-      lowBitRow<true>(to, columns(panel), x, 0, from);
-    } else {
-      lowBitRow<false>(to, columns(panel), x, 0, from);
-    }
+    const PanelBlocks blocks{from + 2 * panelOutputs, from, bytes, bytes, from + rowAhead, bytes};
+    tileOf(1, false)(out + panel * panelOutputs, outputs, columns(panel), x, 0, 0, x.blocks, blocks, false);
   }
 
   /** Rows begin..end by one panel, a chunk of blocks at a time. */
   void rowsByPanel(long panel, long begin, long end, void* room) const {
-    const long bytes = packedBlockBytes(scheme);
-    float* scales = static_cast<float*>(room);
-    uint8_t* unpacked = reinterpret_cast<uint8_t*>(scales + chunkBlocks * panelOutputs);
+    const long bytes = packedBlockBytes(scheme), tiles = ceilDivide(end - begin, lowBitRows);
+    const bool unpacks = scheme == WeightScheme::q4_0 && tiles >= unpackTiles;
     for (long first = 0; first < x.blocks; first += chunkBlocks) {
       const long count = least(chunkBlocks, x.blocks - first);
       const uint8_t* from = packed + panel * panelBytes() + first * bytes;
-      for (long b = 0; b < count; b++) {
-        const uint16_t* halves = (const uint16_t*)(from + b * bytes);
-        for (int u = 0; u < 2; u++) store(scales + b * panelOutputs + u * lanes, loadF16(halves + u * lanes));
-      }
-      PanelBytes bytesOfPanel{from + 2 * panelOutputs, bytes, scales};
-      if (scheme == WeightScheme::q4_0) {
-        for (long b = 0; b < count; b++) unpackNibbles(unpacked + b * fours * fourBytes, from + b * bytes + 2 * panelOutputs);
-        bytesOfPanel = {unpacked, fours * fourBytes, scales};
-      }
-      // Tiles of nearly the same height.
-      const long tiles = ceilDivide(end - begin, lowBitRows);
+      PanelBlocks blocks{from + 2 * panelOutputs, from, bytes, bytes, from + chunkBlocks * bytes, bytes};
+      if (unpacks) unpack(blocks, count, room);
+      // Tiles of nearly the same height; the first fetches the next chunk meanwhile.
       for (long t = 0; t < tiles; t++) {
         const long row = begin + (end - begin) * t / tiles, rowsHere = begin + (end - begin) * (t + 1) / tiles - row;
         float* to = out + row * outputs + panel * panelOutputs;
-        tileOf(rowsHere)(to, outputs, columns(panel), x, row, first, count, bytesOfPanel, first > 0);
+        tileOf(rowsHere, unpacks)(to, outputs, columns(panel), x, row, first, count, blocks, first > 0);
+        blocks.aheadStep = 0;
       }
     }
   }
 
-  static void unpackNibbles(uint8_t* to, const uint8_t* from) {
-    for (int f = 0; f < fours; f += 2) {
+  static void unpack(PanelBlocks& blocks, long count, void* room) {
+    float* scales = static_cast<float*>(room);
+    uint8_t* weights = reinterpret_cast<uint8_t*>(scales + chunkBlocks * panelOutputs);
+    for (long b = 0; b < count; b++) {
+      const uint8_t* from = blocks.weights + b * blocks.weightStep;
+      const uint16_t* halves = reinterpret_cast<const uint16_t*>(from - 2 * panelOutputs);
       for (int u = 0; u < 2; u++) {
-        const vb both = loadBytes(from + f / 2 * fourBytes + u * vectorBytes);
-        storeBytes(to + f * fourBytes + u * vectorBytes, lowNibbles(both));
-        storeBytes(to + (f + 1) * fourBytes + u * vectorBytes, highNibbles(both));
+        store(scales + b * panelOutputs + u * lanes, loadF16(halves + u * lanes));
+        for (int f = 0; f < fours; f += 2) {
+          const vb both = loadBytes(from + f / 2 * fourBytes + u * vectorBytes);
+          uint8_t* to = weights + (b * fours + f) * fourBytes + u * vectorBytes;
+          storeBytes(to, lowNibbles(both));
+          storeBytes(to + fourBytes, highNibbles(both));
+        }
       }
     }
+    blocks.weights = weights;
+    blocks.scales = scales;
+    blocks.weightStep = fours * fourBytes;
+    blocks.scaleStep = panelOutputs * sizeof(float);
   }
 
-  using Tile = void (*)(float*, long, int, const Activations&, long, long, long, const PanelBytes&, bool);
+  using Tile = void (*)(float*, long, int, const Activations&, long, long, long, const PanelBlocks&, bool);
 
   template <int rows>
-  Tile tileOf(long wanted) const {
-    if (wanted == rows) return scheme == WeightScheme::q4_0 ? lowBitTile<rows, true> : lowBitTile<rows, false>;
-    if constexpr (rows > 1) return tileOf<rows - 1>(wanted);
+  Tile tileOfAtMost(long wanted, bool unpacked) const {
+    if (wanted == rows) {
+      return scheme == WeightScheme::q8_0 ? lowBitTile<rows, Weights::bytes>
+             : unpacked                   ? lowBitTile<rows, Weights::unpackedNibbles>
+                                          : lowBitTile<rows, Weights::nibbles>;
+    }
+    if constexpr (rows > 1) return tileOfAtMost<rows - 1>(wanted, unpacked);
     return nullptr;
   }
-  Tile tileOf(long rows) const { return tileOf<lowBitRows>(rows); }
+  Tile tileOf(long rows, bool unpacked) const { return tileOfAtMost<lowBitRows>(rows, unpacked); }
 };
 
 void matmulPacked(float* out, const float* x, const uint8_t* packed, long rows, long outputs, long inputs, WeightScheme scheme) {

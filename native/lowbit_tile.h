@@ -20,9 +20,6 @@ constexpr int fours = blockSize / 4;
 /** Bytes of one four of a panel, and of the sums of one vector in it. */
 constexpr long fourBytes = 4 * panelOutputs, vectorBytes = 4 * lanes;
 
-/** Bytes that a row product asks for ahead of its reading. */
-constexpr long lowBitAhead = 4096;
-
 LIANLU_INLINE int clampLanes(long count) { return (int)(count < 0 ? 0 : count > lanes ? lanes : count); }
 
 /** Rows of activations rounded to int8: levels [rows, inputs], and for each block its scale and where a sum starts. */
@@ -35,16 +32,57 @@ struct Activations {
   long inputs, blocks;
 };
 
-/** Blocks of one panel with a byte a weight: weights[blocks][8][32][4] at a step, scales [blocks][32]. */
-struct PanelBytes {
+/** How a panel's weights lie: as they are packed, with half-precision scales, or 4 bits unpacked to bytes, with floats. */
+enum class Weights { bytes, nibbles, unpackedNibbles };
+
+/** Blocks of one panel. */
+struct PanelBlocks {
   const uint8_t* weights;
-  long step;
-  const float* scales;
+  const void* scales;
+  /** Bytes from one block to the next, of weights and of scales. */
+  long weightStep, scaleStep;
+  /** What to ask memory for meanwhile, `aheadStep` bytes a block; 0 for nothing. */
+  const uint8_t* ahead;
+  long aheadStep;
 };
 
-/** out[rows, columns] = or += x weight^T over blocks first..first+count of x, which are 0..count of the panel's. */
-template <int rows, bool nibbles>
-void lowBitTile(float* out, long outStep, int columns, const Activations& x, long row, long first, long count, const PanelBytes& panel, bool accumulate) {
+/** 8 fours of one block: adds them to the integers of each row, in `chains` sums of their own where few rows leave time. */
+template <int rows, int chains, Weights kind>
+LIANLU_INLINE void addFours(vi (*integers)[lowBitVectors][chains], const uint8_t* weights, const int8_t* levels, long inputs) {
+  LIANLU_UNROLL
+  for (int f = 0; f < fours; f += 2) {
+    vb w[2][lowBitVectors];
+    LIANLU_UNROLL
+    for (int u = 0; u < lowBitVectors; u++) {
+      if constexpr (kind == Weights::nibbles) {
+        const vb both = loadBytes(weights + f / 2 * fourBytes + u * vectorBytes);
+        w[0][u] = lowNibbles(both);
+        w[1][u] = highNibbles(both);
+      } else {
+        w[0][u] = loadBytes(weights + f * fourBytes + u * vectorBytes);
+        w[1][u] = loadBytes(weights + (f + 1) * fourBytes + u * vectorBytes);
+      }
+    }
+    LIANLU_UNROLL
+    for (int odd = 0; odd < 2; odd++) {
+      LIANLU_UNROLL
+      for (int i = 0; i < rows; i++) {
+        const vi four = broadcastFour(levels + i * inputs + 4 * (f + odd));
+        LIANLU_UNROLL
+        for (int u = 0; u < lowBitVectors; u++) {
+          vi& to = integers[i][u][odd % chains];
+          to = kind == Weights::bytes ? dotBytes(to, w[odd][u], four) : dotNibbles(to, w[odd][u], four);
+        }
+      }
+    }
+  }
+}
+
+/** out[rows, columns] = or += x weight^T over `count` blocks; x begins at row `row`, block `first`, the panel at its own. */
+template <int rows, Weights kind>
+void lowBitTile(float* out, long outStep, int columns, const Activations& x, long row, long first, long count,
+                const PanelBlocks& panel, bool accumulate) {
+  constexpr int chains = rows <= 2 ? 2 : 1;
   for (int v = 0; v < 2; v += lowBitVectors) {
     const int width = columns - v * lanes;
     if (width <= 0) return;
@@ -57,42 +95,43 @@ void lowBitTile(float* out, long outStep, int columns, const Activations& x, lon
         sums[i][u] = accumulate ? loadFirst(to + i * outStep + u * lanes, clampLanes(width - u * lanes)) : zero();
       }
     }
+    const uint8_t* weights = panel.weights + v * vectorBytes;
+    const char* panelScales = static_cast<const char*>(panel.scales);
+    const int8_t* levels = x.levels + row * x.inputs + first * blockSize;
+    long block = row * x.blocks + first;
     for (long b = 0; b < count; b++) {
-      const uint8_t* weights = panel.weights + b * panel.step + v * vectorBytes;
-      const int8_t* levels = x.levels + row * x.inputs + (first + b) * blockSize;
-      const long block = row * x.blocks + first + b;
-      vi integers[rows][lowBitVectors];
+      for (long line = 0; line < panel.aheadStep; line += 64) prefetch(panel.ahead + b * panel.aheadStep + line);
+      vi integers[rows][lowBitVectors][chains];
       LIANLU_UNROLL
       for (int i = 0; i < rows; i++) {
         const vi start = broadcastInt(x.starts[block + i * x.blocks]);
         LIANLU_UNROLL
-        for (int u = 0; u < lowBitVectors; u++) integers[i][u] = start;
-      }
-      LIANLU_UNROLL
-      for (int f = 0; f < fours; f++) {
-        vb w[lowBitVectors];
-        LIANLU_UNROLL
-        for (int u = 0; u < lowBitVectors; u++) w[u] = loadBytes(weights + f * fourBytes + u * vectorBytes);
-        LIANLU_UNROLL
-        for (int i = 0; i < rows; i++) {
-          const vi four = broadcastFour(levels + i * x.inputs + 4 * f);
-          LIANLU_UNROLL
-          for (int u = 0; u < lowBitVectors; u++) {
-            integers[i][u] = nibbles ? dotNibbles(integers[i][u], w[u], four) : dotBytes(integers[i][u], w[u], four);
-          }
+        for (int u = 0; u < lowBitVectors; u++) {
+          integers[i][u][0] = start;
+          if (chains == 2) integers[i][u][chains - 1] = broadcastInt(0);
         }
       }
+      addFours<rows, chains, kind>(integers, weights, levels, x.inputs);
       vf scales[lowBitVectors];
       LIANLU_UNROLL
-      for (int u = 0; u < lowBitVectors; u++) scales[u] = load(panel.scales + b * panelOutputs + (v + u) * lanes);
+      for (int u = 0; u < lowBitVectors; u++) {
+        const long at = (v + u) * lanes;
+        scales[u] = kind == Weights::unpackedNibbles ? load((const float*)panelScales + at) : loadF16((const uint16_t*)panelScales + at);
+      }
       LIANLU_UNROLL
       for (int i = 0; i < rows; i++) {
         const vf scale = broadcast(x.scales[block + i * x.blocks]);
         LIANLU_UNROLL
         for (int u = 0; u < lowBitVectors; u++) {
-          sums[i][u] = fma(toFloats(integers[i][u]), mul(scales[u], scale), sums[i][u]);
+          vi total = integers[i][u][0];
+          if (chains == 2) total = add(total, integers[i][u][chains - 1]);
+          sums[i][u] = fma(toFloats(total), mul(scales[u], scale), sums[i][u]);
         }
       }
+      weights += panel.weightStep;
+      panelScales += panel.scaleStep;
+      levels += blockSize;
+      block++;
     }
     LIANLU_UNROLL
     for (int i = 0; i < rows; i++) {
@@ -102,52 +141,6 @@ void lowBitTile(float* out, long outStep, int columns, const Activations& x, lon
       }
     }
   }
-}
-
-/** out[columns] = one row of x by a whole panel as it is packed: nothing is unpacked to memory. */
-template <bool nibbles>
-void lowBitRow(float* out, int columns, const Activations& x, long row, const uint8_t* packed) {
-  constexpr long bytes = packedBlockBytes(nibbles ? WeightScheme::q4_0 : WeightScheme::q8_0);
-  const int8_t* levels = x.levels + row * x.inputs;
-  vf sums[2] = {zero(), zero()};
-  for (long b = 0; b < x.blocks; b++, packed += bytes, levels += blockSize) {
-    // The stream crosses pages, where the processor's own prefetching stops.
-    LIANLU_UNROLL
-    for (long line = 0; line < bytes; line += 64) prefetch(packed + lowBitAhead + line);
-    const uint8_t* weights = packed + 2 * panelOutputs;
-    const vi start = broadcastInt(x.starts[row * x.blocks + b]), none = broadcastInt(0);
-    // Two chains for each output hide the latency.
-    vi integers[2][2] = {{start, none}, {start, none}};
-    if (nibbles) {
-      LIANLU_UNROLL
-      for (int f = 0; f < fours; f += 2) {
-        const vi even = broadcastFour(levels + 4 * f), odd = broadcastFour(levels + 4 * f + 4);
-        LIANLU_UNROLL
-        for (int u = 0; u < 2; u++) {
-          const vb both = loadBytes(weights + f / 2 * fourBytes + u * vectorBytes);
-          integers[u][0] = dotNibbles(integers[u][0], lowNibbles(both), even);
-          integers[u][1] = dotNibbles(integers[u][1], highNibbles(both), odd);
-        }
-      }
-    } else {
-      LIANLU_UNROLL
-      for (int f = 0; f < fours; f++) {
-        const vi four = broadcastFour(levels + 4 * f);
-        LIANLU_UNROLL
-        for (int u = 0; u < 2; u++) {
-          integers[u][f % 2] = dotBytes(integers[u][f % 2], loadBytes(weights + f * fourBytes + u * vectorBytes), four);
-        }
-      }
-    }
-    const vf scale = broadcast(x.scales[row * x.blocks + b]);
-    LIANLU_UNROLL
-    for (int u = 0; u < 2; u++) {
-      const vf scales = loadF16((const uint16_t*)packed + u * lanes);
-      sums[u] = fma(toFloats(add(integers[u][0], integers[u][1])), mul(scales, scale), sums[u]);
-    }
-  }
-  LIANLU_UNROLL
-  for (int u = 0; u < 2; u++) storeFirst(out + u * lanes, sums[u], clampLanes(columns - u * lanes));
 }
 
 }  // namespace lianlu::LIANLU_ISA
