@@ -58,7 +58,8 @@ Workspace workspaceAt(void* memory, long headDim) {
 
 /** Queries at..at+rows of the tile meet one page of keys [headDim][pageTokens] and values [pageTokens][headDim]. */
 void meetPage(
-    const Workspace& w, long at, int rows, long page, const float* keys, const float* values, long headDim, float scale) {
+    const Workspace& w, long at, int rows, long page, const float* keys, const float* values, long headDim,
+    float scale) {
   long seen[tileRows];
   for (int r = 0; r < rows; r++) {
     const long left = w.visible[at + r] - page * pageTokens;
@@ -78,7 +79,8 @@ void meetPage(
     for (long v = 0; v < vectors; v++) {
       const long count = seen[r] - v * lanes;
       const vf scaled = mul(load(scores + v * lanes), broadcast(scale));
-      const vf score = count >= lanes ? scaled : first(scaled, broadcast(-__builtin_inff()), count > 0 ? (int)count : 0);
+      const int held = count >= lanes ? lanes : count > 0 ? (int)count : 0;
+      const vf score = first(scaled, broadcast(-__builtin_inff()), held);
       store(scores + v * lanes, score);
       top = max(score, top);
     }
@@ -117,8 +119,8 @@ void meetPage(
 
 /** All queries of a tile, for one key head. */
 void attendTile(
-    const Workspace& w, const Run& run, long firstQuery, long kvHead, float* out, float* lse, const float* q, KvPages cache,
-    const HeadLayout& layout) {
+    const Workspace& w, const Run& run, long firstQuery, long kvHead, float* out, float* lse, const float* q,
+    KvPages cache, const HeadLayout& layout) {
   const long group = layout.group(), headDim = layout.headDim, paddedDim = roundUp(headDim, lanes);
   const long left = run.rows * group - firstQuery, queries = left < tileQueries ? left : tileQueries;
   const float scale = 1 / __builtin_sqrtf((float)headDim);
@@ -179,7 +181,8 @@ void attendRuns(
     products += (double)runs[i].rows * ((double)runs[i].visible + (double)runs[i].rows / 2) * (double)layout.heads;
   }
   const ThreadScratch scratch = threadScratch(workspaceBytes(layout.headDim));
-  parallelFor(tasks, products * (double)layout.headDim < parallelWorth ? tasks : 1, [&](long begin, long end, int thread) {
+  const bool alone = products * (double)layout.headDim < parallelWorth;
+  parallelFor(tasks, alone ? tasks : 1, [&](long begin, long end, int thread) {
     const Workspace w = workspaceAt(scratch.of(thread), layout.headDim);
     for (long task = begin; task < end; task++) {
       const Tile& tile = tiles[task / layout.kvHeads];

@@ -1,7 +1,7 @@
 // Gradients of attention, recomputed block by block from the log-sum-exp that the forward pass kept (arXiv:2205.14135).
 // One task owns the keys of one document and head, so dk and dv are summed by one thread, over queries in order.
-// dq is summed over keys in order; in long documents, over every fourth block of keys and then over the four sums, so that
-// there is work for several threads. Which it is depends on the document alone.
+// dq is summed over keys in order; in long documents, over every fourth block of keys and then over the four sums, so
+// that there is work for several threads. Which it is depends on the document alone.
 #include "attention.h"
 
 #include "pool.h"
@@ -85,8 +85,8 @@ void copyOut(float* to, long toRow, const float* from, long rows, long headDim) 
 
 /** Adds what a block of queries says to dq of its rows and to dk and dv of a block of keys. */
 void meetBlock(
-    const Workspace& w, float* dq, long dqRow, const float* lse, const float* delta, long statRow, long queries, long keys,
-    bool diagonal, long headDim, float scale) {
+    const Workspace& w, float* dq, long dqRow, const float* lse, const float* delta, long statRow, long queries,
+    long keys, bool diagonal, long headDim, float scale) {
   const long padded = roundUp(headDim, lanes);
   for (long row = 0; row < queries; row += tileRows) {
     const int rows = queries - row < tileRows ? (int)(queries - row) : tileRows;
@@ -96,8 +96,8 @@ void meetBlock(
     float* weights = w.weights + row * blockRows;
     float* dscores = w.dscores + row * blockRows;
     productRows(
-        {weights, blockRows, w.q + row * padded, padded, 1, w.kAcross, blockRows, headDim, Begin::zero, nullptr}, 0, rows,
-        vectors * lanes);
+        {weights, blockRows, w.q + row * padded, padded, 1, w.kAcross, blockRows, headDim, Begin::zero, nullptr}, 0,
+        rows, vectors * lanes);
     productRows(
         {dscores, blockRows, w.dout + row * padded, padded, 1, w.vAcross, blockRows, headDim, Begin::zero, nullptr}, 0,
         rows, vectors * lanes);
@@ -215,8 +215,8 @@ void sumPartials(const Call& call, long row, long partialRow) {
 }
 
 void attentionBackward(
-    float* dq, float* dk, float* dv, const float* dout, const float* out, const float* lse, const float* q, const float* k,
-    const float* v, const int32_t* starts, long rows, const HeadLayout& layout) {
+    float* dq, float* dk, float* dv, const float* dout, const float* out, const float* lse, const float* q,
+    const float* k, const float* v, const int32_t* starts, long rows, const HeadLayout& layout) {
   if (rows == 0) return;
   const long heads = layout.heads, headDim = layout.headDim, padded = roundUp(headDim, lanes);
   long documentCount = 0, taskCount = 0, longRows = 0, shortRows = 0;

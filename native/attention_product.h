@@ -1,4 +1,4 @@
-// Small matrix products on blocks that lie in the cache, for attention: c = or += a b with a few rows of c in registers.
+// Small matrix products on blocks that lie in the cache, for attention: c = or += a b, a few rows of c in registers.
 // Every number of c is one chain of fused multiply-adds along the depth, in order: no bit depends on the tiling.
 // Not the general product: nothing is packed here and nothing runs in parallel.
 #pragma once

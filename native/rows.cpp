@@ -43,8 +43,8 @@ void rmsNorm(float* y, float* rstd, const float* x, const float* weight, long ro
 }
 
 void rmsNormBackward(
-    float* dx, float* dweight, const float* dy, const float* x, const float* weight, const float* rstd, long rows, long dim,
-    bool accumulate) {
+    float* dx, float* dweight, const float* dy, const float* x, const float* weight, const float* rstd, long rows,
+    long dim, bool accumulate) {
   const long chunks = (rows + chunkRows - 1) / chunkRows;
   float* partials = dweight ? static_cast<float*>(sharedScratch((size_t)(chunks * dim) * sizeof(float))) : nullptr;
   // A few chunks a claim where rows are short: waking a thread must be worth it.

@@ -7,7 +7,7 @@
 
 namespace lianlu {
 
-/** Which floats of a row are heads to be rotated; head h begins at offset + h / group * groupStride + h % group * headDim. */
+/** Which floats of a row are heads to rotate; head h begins at offset + h / group * groupStride + h % group * headDim. */
 struct RopeShape {
   long heads, headDim, stride, offset, group, groupStride;
 };

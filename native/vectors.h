@@ -1,4 +1,5 @@
-// Kernels over flat vectors: sums, the optimizer step, the choice of a token, storage types. Shapes are checked by the caller.
+// Kernels over flat vectors: sums, the optimizer step, the choice of a token, storage types.
+// Shapes are checked by the caller.
 #pragma once
 
 #include <stdint.h>

@@ -141,7 +141,7 @@ function attention(lengths: readonly number[], layout: HeadLayout, fused: boolea
   };
 }
 
-/** An infinite value and a query that is not a number: rows that do not see them must not know, whoever shares their tile. */
+/** An infinite value and a query that is not a number: rows that do not see them must not know of them. */
 function notFinite(): KernelCase {
   const layout = separateLayout(1, 1, 16);
   const [rows, broken, infinite] = [20, 3, 9];

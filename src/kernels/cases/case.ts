@@ -8,7 +8,7 @@ export interface KernelCase {
   name: string;
   /** Calls kernels on fresh copies of the case's arguments; returns what they wrote, by name. */
   run(kernels: Kernels): Record<string, Numbers>;
-  /** Largest difference from the reference, as a share of the largest number of an output (of 0.01, if that is smaller). 0: equal. */
+  /** Largest difference from the reference, as a share of an output's largest number (at least 0.01). 0: equal. */
   tolerance: number;
   /** Outputs that must be equal to the bit, on each implementation. */
   same?: readonly string[];

@@ -70,7 +70,10 @@ export function attention(
   }
 }
 
-/** See `Kernels.attentionBackward`. With p the weights: dp = dout v^T, ds = p (dp - sum(dout out)), dq = ds k, dk = ds^T q, dv = p^T dout. */
+/**
+ * See `Kernels.attentionBackward`. With p the weights: dp = dout v^T, ds = p (dp - sum(dout out)) / sqrt(headDim),
+ * dq = ds k, dk = ds^T q, dv = p^T dout.
+ */
 export function attentionBackward(
   dq: Floats,
   dk: Floats,
