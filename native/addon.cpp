@@ -11,6 +11,7 @@ namespace lianlu {
 
 void defineMatmul(napi_env env, napi_value exports);
 void defineLowBit(napi_env env, napi_value exports);
+void definePeak(napi_env env, napi_value exports);
 void defineAttention(napi_env env, napi_value exports);
 void defineRows(napi_env env, napi_value exports);
 void defineVectors(napi_env env, napi_value exports);
@@ -78,6 +79,7 @@ napi_value initialise(napi_env env, napi_value exports) {
     // One line a family.
     defineMatmul(env, exports);
     defineLowBit(env, exports);
+    definePeak(env, exports);
     defineAttention(env, exports);
     defineRows(env, exports);
     defineVectors(env, exports);

@@ -25,3 +25,18 @@ export function machine(): { isa: string; features: string[]; threads: number } 
   const { isa, features, threads } = addon();
   return { isa, features: features.split(" ").filter(Boolean), threads: threads() };
 }
+
+/** GFLOP/s of float32 multiply-adds, GOP/s of int8 products, or GB/s read from memory. */
+export type PeakKind = "f32" | "int8" | "memory";
+
+/** The most that this machine does on so many threads, measured now, in about 0.1 to 0.5 seconds. For benchmarks. */
+export function measurePeak(kind: PeakKind, threads: number): number {
+  const native = addon<Record<"peakF32" | "peakInt8" | "peakMemory", () => number>>();
+  const before = native.threads();
+  setThreads(threads);
+  try {
+    return native[({ f32: "peakF32", int8: "peakInt8", memory: "peakMemory" } as const)[kind]]();
+  } finally {
+    setThreads(before);
+  }
+}
