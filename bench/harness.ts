@@ -40,7 +40,10 @@ export function median(values: readonly number[]): number {
 }
 
 /** Lets subjects take turns, so that what else the machine does meets them alike; the median of each, in milliseconds. */
-export async function takeTurns(subjects: readonly (() => Promise<number> | number)[], turns: number): Promise<number[]> {
+export async function takeTurns(
+  subjects: readonly (() => Promise<number> | number)[],
+  turns: number,
+): Promise<number[]> {
   const times: number[][] = subjects.map(() => []);
   for (let turn = 0; turn < turns; turn++) {
     for (const [index, subject] of subjects.entries()) times[index]!.push(await subject());

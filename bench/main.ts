@@ -7,7 +7,11 @@ import type { Bench, Row } from "./harness.ts";
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: "boolean", default: false }, threads: { type: "string" }, help: { type: "boolean", default: false } },
+  options: {
+    json: { type: "boolean", default: false },
+    threads: { type: "string" },
+    help: { type: "boolean", default: false },
+  },
 });
 const directory = join(import.meta.dirname, "benches");
 const names = readdirSync(directory)
@@ -51,5 +55,7 @@ function cells({ name, threads, value, unit, peer, peerValue, ratio, limit, shar
 
 function format(columns: readonly string[]): string {
   const widths = [44, 7, 9, 9, 18, 9, 7, 9, 6];
-  return columns.map((text, index) => (index === 0 ? text.padEnd(widths[0]!) : text.padStart(widths[index]!))).join(" ");
+  return columns
+    .map((text, index) => (index === 0 ? text.padEnd(widths[0]!) : text.padStart(widths[index]!)))
+    .join(" ");
 }

@@ -4,7 +4,13 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { loadKernels, measurePeak, setThreads } from "../../src/kernels/index.ts";
-import { countParameters, initializeDecoder, makeTrainable, namedTensors, type DecoderConfig } from "../../src/model/index.ts";
+import {
+  countParameters,
+  initializeDecoder,
+  makeTrainable,
+  namedTensors,
+  type DecoderConfig,
+} from "../../src/model/index.ts";
 import { createTape, randomBits } from "../../src/tensor/index.ts";
 import { createAdamW, createBatch, placeDocument, runBatch } from "../../src/train/index.ts";
 import { defineBench, milliseconds, row, takeTurns } from "../harness.ts";
@@ -43,14 +49,15 @@ export default defineBench({
     if (!["train step", "train step memory"].some(wants)) return;
     const python = pythonWithTorch();
     if (python === undefined) note(torchMissing);
-    for (const count of threads) {
+    for (const [index, count] of threads.entries()) {
       setThreads(count);
       const before = residentBytes();
       const step = createStep();
       step();
       step();
       const memory = residentBytes() - before;
-      const peer = python && (await startPython(python, join(import.meta.dirname, "../peers/train_step.py"), [String(count)]));
+      const peer =
+        python && (await startPython(python, join(import.meta.dirname, "../peers/train_step.py"), [String(count)]));
       const subjects: (() => Promise<number> | number)[] = [() => milliseconds(step)];
       if (peer) {
         subjects.push(async () => {
@@ -67,11 +74,13 @@ export default defineBench({
         peerValue: other === undefined ? null : (tokens * 1000) / other,
         limit,
       });
-      const peerMemory = peer ? Number(await peer.ask("memory")) : null;
-      yield row("train step memory", count, memory / 1e6, "MB", {
-        peer: peerName,
-        peerValue: peerMemory === null ? null : peerMemory / 1e6,
-      });
+      // Once: later counts would start from memory that the first one left behind.
+      const peerMemory = peer && index === 0 ? Number(await peer.ask("memory")) : null;
+      if (index === 0)
+        yield row("train step memory", count, memory / 1e6, "MB", {
+          peer: peerName,
+          peerValue: peerMemory === null ? null : peerMemory / 1e6,
+        });
       peer?.close();
     }
   },

@@ -27,12 +27,7 @@ export function createBatch(rows: number, padId: number): Batch {
 }
 
 /** Lays one piece of a document into a batch at `row`: inputs, and the target of each. */
-export function placeDocument(
-  batch: Batch,
-  row: number,
-  inputs: ArrayLike<number>,
-  targets: ArrayLike<number>,
-): void {
+export function placeDocument(batch: Batch, row: number, inputs: ArrayLike<number>, targets: ArrayLike<number>): void {
   for (let i = 0; i < inputs.length; i++) {
     batch.ids[row + i] = inputs[i]!;
     batch.targets[row + i] = targets[i]!;

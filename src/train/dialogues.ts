@@ -29,11 +29,15 @@ export async function readDialogues(path: string): Promise<Message[][]> {
       );
     }
     if (!parsed.data.messages.some(({ role }) => role === "assistant")) {
-      throw new Failure("input", `${path}, line ${entry.line}: nothing is said by the assistant, so nothing can be learnt.`);
+      throw new Failure(
+        "input",
+        `${path}, line ${entry.line}: nothing is said by the assistant, so nothing can be learnt.`,
+      );
     }
     dialogues.push(parsed.data.messages);
   }
-  if (dialogues.length === 0) throw new Failure("input", `${path}: there are no dialogues in it.`, "Give a file with at least one line.");
+  if (dialogues.length === 0)
+    throw new Failure("input", `${path}: there are no dialogues in it.`, "Give a file with at least one line.");
   return dialogues;
 }
 

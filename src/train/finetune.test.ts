@@ -10,7 +10,13 @@ import { tinyConfig } from "../model/tiny.ts";
 import { Failure } from "../protocol/errors.ts";
 import { runJob } from "../protocol/job.ts";
 import { createTape } from "../tensor/index.ts";
-import { createByteLevelTokenizer, loadTokenizer, saveTokenizer, trainBpe, type TokenizerData } from "../tokenizer/index.ts";
+import {
+  createByteLevelTokenizer,
+  loadTokenizer,
+  saveTokenizer,
+  trainBpe,
+  type TokenizerData,
+} from "../tokenizer/index.ts";
 import { encodeDialogue, readDialogues } from "./dialogues.ts";
 import { createExampleSampler, finetune, meanLoss, type FinetuneOptions } from "./index.ts";
 
@@ -28,7 +34,11 @@ before(async () => {
   const tokenizer = createByteLevelTokenizer(tokenizerData);
   const kernels = loadKernels();
   const shape = { hiddenSize: 32, headDim: 8, intermediateSize: 48, maxPositions: 128, initializerRange: 0.4 };
-  const config = tinyConfig("internlm2", { ...shape, vocabSize: tokenizer.vocabSize, eosTokenIds: [...tokenizer.stopIds] });
+  const config = tinyConfig("internlm2", {
+    ...shape,
+    vocabSize: tokenizer.vocabSize,
+    eosTokenIds: [...tokenizer.stopIds],
+  });
   mkdirSync(base);
   saveTokenizer(base, tokenizerData);
   saveCheckpoint(base, initializeDecoder(kernels, config, 1), base);
@@ -66,7 +76,9 @@ test("only the answer and the token that ends the turn are trained", () => {
   const end = tokenizer.controlId("<|im_end|>")!;
   assert.deepEqual(trained, [...tokenizer.encode("blue"), end, ...tokenizer.encode("green"), end]);
   // Each target is the token that follows.
-  targets.forEach((target, place) => target >= 0 && place + 1 < tokens.length && assert.equal(tokens[place + 1], target));
+  targets.forEach(
+    (target, place) => target >= 0 && place + 1 < tokens.length && assert.equal(tokens[place + 1], target),
+  );
 });
 
 test("LoRA learns; the adapter and the merged checkpoint say the same", async () => {
@@ -98,7 +110,10 @@ test("bad dialogues are named by file and line", async () => {
     ["", /no dialogues/],
   ] as const) {
     writeFileSync(bad, text);
-    await assert.rejects(readDialogues(bad), (error: unknown) => error instanceof Failure && pattern.test(error.message));
+    await assert.rejects(
+      readDialogues(bad),
+      (error: unknown) => error instanceof Failure && pattern.test(error.message),
+    );
   }
 });
 
@@ -111,7 +126,9 @@ test("a tokenizer from another model is refused", async () => {
   }
   saveTokenizer(other, await runJob(trainBpe(texts(), { vocabSize: 400 })));
   await assert.rejects(
-    runJob(finetune({ ...options, model: other, data, out: join(directory, "x"), signal: new AbortController().signal })),
+    runJob(
+      finetune({ ...options, model: other, data, out: join(directory, "x"), signal: new AbortController().signal }),
+    ),
     /the tokenizer has \d+ tokens and the model \d+/,
   );
 });

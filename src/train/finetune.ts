@@ -15,9 +15,9 @@ import {
 } from "../model/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
-import { createTape, randomUniform } from "../tensor/index.ts";
+import { createTape, randomPermutation } from "../tensor/index.ts";
 import { loadTokenizer } from "../tokenizer/index.ts";
-import { createAdamW, type AdamWOptions } from "./adamw.ts";
+import { createAdamW, type OptimizerOptions } from "./optimizer.ts";
 import { encodeDialogue, readDialogues } from "./dialogues.ts";
 import { openRunDirectory } from "./run-directory.ts";
 import { createExampleSampler, type Example } from "./sampler.ts";
@@ -39,7 +39,7 @@ export interface FinetuneOptions {
   batchTokens: number;
   until: { steps: number } | { minutes: number } | { epochs: number };
   schedule: Omit<Schedule, "totalSteps" | "warmupSteps"> & { warmupShare: number };
-  optimizer: AdamWOptions;
+  optimizer: OptimizerOptions;
   validateEvery: number;
   snapshotEvery: number;
   seed: number;
@@ -80,10 +80,18 @@ export async function* finetune(options: FinetuneOptions): Job<FinetuneResult> {
   const all = (await readDialogues(options.data)).map((messages) => encodeDialogue(tokenizer, messages));
   const examples = all.filter(({ tokens }) => tokens.length <= longest);
   const tooLong = all.length - examples.length;
-  if (tooLong > 0) yield { type: "note", text: `${tooLong} of ${all.length} dialogues are longer than ${longest} tokens and left out.` };
+  if (tooLong > 0)
+    yield {
+      type: "note",
+      text: `${tooLong} of ${all.length} dialogues are longer than ${longest} tokens and left out.`,
+    };
   const [trainExamples, validationExamples] = split(examples, options.seed);
   if (trainExamples.length === 0) {
-    throw new Failure("input", `${options.data}: no dialogue of at most ${longest} tokens is left to train on.`, "Raise --batch-tokens or shorten the dialogues.");
+    throw new Failure(
+      "input",
+      `${options.data}: no dialogue of at most ${longest} tokens is left to train on.`,
+      "Raise --batch-tokens or shorten the dialogues.",
+    );
   }
 
   const { signal, out, merged, until, ...shaping } = options;
@@ -176,13 +184,10 @@ export async function* finetune(options: FinetuneOptions): Job<FinetuneResult> {
 }
 
 function split(examples: readonly Example[], seed: number): [train: Example[], validation: Example[]] {
-  const train: Example[] = [];
-  const validation: Example[] = [];
-  for (const [index, example] of examples.entries()) {
-    const held = validation.length < maxValidationExamples && randomUniform(seed, 1, index) < validationShare;
-    (held ? validation : train).push(example);
-  }
-  return [train, validation];
+  const order = randomPermutation(seed, 1, examples.length);
+  const wanted = Math.max(1, Math.floor(validationShare * examples.length));
+  const held = new Set(order.subarray(0, Math.min(wanted, maxValidationExamples, examples.length - 1)));
+  return [examples.filter((_, index) => !held.has(index)), examples.filter((_, index) => held.has(index))];
 }
 
 /** Every example once, in batches. */

@@ -1,4 +1,4 @@
-export { createAdamW, type AdamW, type AdamWOptions } from "./adamw.ts";
+export { createAdamW, createMuon, type Optimizer, type OptimizerOptions } from "./optimizer.ts";
 export { createBatch, placeDocument, type Batch } from "./batch.ts";
 export { finetune, type FinetuneOptions, type FinetuneResult } from "./finetune.ts";
 export { pretrain, type PretrainOptions, type PretrainResult } from "./pretrain.ts";

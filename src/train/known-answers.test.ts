@@ -8,7 +8,7 @@ import type { Kernels } from "../kernels/kernels.ts";
 import { decode, loadCheckpoint, makeTrainable, namedTensors, packedAttention, type Decoder } from "../model/index.ts";
 import { createTape, rowsOf, type Tape } from "../tensor/index.ts";
 import { loadTokenizer } from "../tokenizer/index.ts";
-import { createAdamW } from "./adamw.ts";
+import { createAdamW } from "./optimizer.ts";
 import { createBatch, placeDocument } from "./batch.ts";
 import { runBatch } from "./step.ts";
 

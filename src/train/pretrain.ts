@@ -3,20 +3,22 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { beginArtifact, hashInput, readManifest } from "../formats/manifest.ts";
 import { openTokens } from "../formats/token-shards.ts";
-import { loadKernels } from "../kernels/index.ts";
+import { loadKernels, type Kernels } from "../kernels/index.ts";
 import {
   countParameters,
   initializeDecoder,
   makeTrainable,
   namedTensors,
+  replaceLinears,
   saveCheckpoint,
+  type Decoder,
   type DecoderConfig,
 } from "../model/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
-import { createTape } from "../tensor/index.ts";
+import { createTape, type Tensor } from "../tensor/index.ts";
 import { loadTokenizer } from "../tokenizer/index.ts";
-import { createAdamW, type AdamWOptions } from "./adamw.ts";
+import { createAdamW, createMuon, type Optimizer, type OptimizerOptions } from "./optimizer.ts";
 import { ngramBaselines } from "./baselines.ts";
 import { openRunDirectory } from "./run-directory.ts";
 import { createPretrainSampler, type DocumentSource } from "./sampler.ts";
@@ -32,7 +34,10 @@ export interface PretrainOptions {
   /** The checkpoint directory to write. */
   out: string;
   /** The shape of the model; what the tokenizer decides is filled in. */
-  model: Pick<DecoderConfig, "family" | "hiddenSize" | "layers" | "heads" | "kvHeads" | "intermediateSize">;
+  model: Pick<
+    DecoderConfig,
+    "family" | "hiddenSize" | "layers" | "heads" | "kvHeads" | "intermediateSize" | "tieEmbeddings"
+  >;
   /** Longest piece of a document seen at once, in tokens; also the model's maximum positions. */
   length: number;
   /** Tokens a batch, and batches a step. */
@@ -41,7 +46,7 @@ export interface PretrainOptions {
   /** How long to train: by steps, or by minutes from which the steps are reckoned once at the start. */
   until: { steps: number } | { minutes: number };
   schedule: Omit<Schedule, "totalSteps" | "warmupSteps"> & { warmupShare: number };
-  optimizer: AdamWOptions;
+  optimizer: OptimizerOptions & { kind: "adamw" | "muon" };
   validateEvery: number;
   snapshotEvery: number;
   seed: number;
@@ -85,7 +90,6 @@ export async function* pretrain(options: PretrainOptions): Job<PretrainResult> {
       rmsNormEps: 1e-5,
       ropeTheta: 10000,
       maxPositions: options.length,
-      tieEmbeddings: false,
       bosTokenId: tokenizer.bosId ?? tokenizer.eosId,
       eosTokenIds: [...tokenizer.stopIds],
       padTokenId: tokenizer.padId ?? tokenizer.eosId,
@@ -104,7 +108,7 @@ export async function* pretrain(options: PretrainOptions): Job<PretrainResult> {
     const decoder = initializeDecoder(kernels, config, options.seed);
     const trained = [...namedTensors(decoder).values()];
     makeTrainable(kernels, trained);
-    const optimizer = createAdamW(kernels, trained, options.optimizer);
+    const optimizer = makeOptimizer(kernels, decoder, trained, options.optimizer);
     using tape = createTape(kernels, { recording: true });
 
     const samplerOptions = {
@@ -192,11 +196,30 @@ export async function* pretrain(options: PretrainOptions): Job<PretrainResult> {
 
 function checkShape({ hiddenSize, heads, kvHeads, headDim }: DecoderConfig): void {
   if (!Number.isInteger(headDim) || headDim % 2 !== 0) {
-    throw new Failure("usage", `--hidden ${hiddenSize} over --heads ${heads} gives ${headDim} numbers a head; an even integer is needed.`);
+    throw new Failure(
+      "usage",
+      `--hidden ${hiddenSize} over --heads ${heads} gives ${headDim} numbers a head; an even integer is needed.`,
+    );
   }
   if (heads % kvHeads !== 0) {
     throw new Failure("usage", `--heads ${heads} is not a multiple of --kv-heads ${kvHeads}.`);
   }
+}
+
+/** Muon takes the matrices of the blocks; embedding, output layer and norms are AdamW's. */
+function makeOptimizer(
+  kernels: Kernels,
+  decoder: Decoder,
+  trained: readonly Tensor[],
+  options: PretrainOptions["optimizer"],
+): Optimizer {
+  if (options.kind === "adamw") return createAdamW(kernels, trained, options);
+  const matrices = new Set<Tensor>();
+  replaceLinears(decoder, (layer) => {
+    if (layer.weight) matrices.add(layer.weight);
+    return layer;
+  });
+  return createMuon(kernels, trained, options, matrices);
 }
 
 function* documentsOf(source: DocumentSource): Generator<Uint16Array | Uint32Array> {

@@ -41,7 +41,12 @@ for (const family of ["internlm2", "llama"]) {
     let row = 0;
     for (const length of [100, 3, 40]) {
       const tokens = Int32Array.from({ length: length + 1 }, (_, index) => randomBits(1, row, index) % 300);
-      placeDocument(batch, row, tokens.subarray(0, length), tokens.subarray(1).map((id, i) => (i % 7 === 3 ? -1 : id)));
+      placeDocument(
+        batch,
+        row,
+        tokens.subarray(0, length),
+        tokens.subarray(1).map((id, i) => (i % 7 === 3 ? -1 : id)),
+      );
       row += length;
     }
     const parameters = [...namedTensors(decoder).values()];

@@ -19,7 +19,9 @@ after(() => rmSync(directory, { recursive: true }));
 
 before(async () => {
   const texts = Array.from({ length: 60 }, (_, index) =>
-    Array.from({ length: 30 }, (_unused, place) => ["sun", "moon", "river", "night"][(index * place + place) % 4]).join(" "),
+    Array.from({ length: 30 }, (_unused, place) => ["sun", "moon", "river", "night"][(index * place + place) % 4]).join(
+      " ",
+    ),
   );
   async function* stream() {
     yield* texts;
@@ -41,13 +43,21 @@ before(async () => {
 
 const options: Omit<PretrainOptions, "signal" | "out"> = {
   tokens,
-  model: { family: "internlm2", hiddenSize: 32, layers: 2, heads: 4, kvHeads: 2, intermediateSize: 64 },
+  model: {
+    family: "internlm2",
+    hiddenSize: 32,
+    layers: 2,
+    heads: 4,
+    kvHeads: 2,
+    intermediateSize: 64,
+    tieEmbeddings: false,
+  },
   length: 24,
   batchTokens: 64,
   accumulate: 2,
   until: { steps: 40 },
   schedule: { kind: "cosine", peak: 3e-3, warmupShare: 0.1, finalShare: 0.1 },
-  optimizer: { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clip: 1 },
+  optimizer: { kind: "muon", beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clip: 1 },
   validateEvery: 10,
   snapshotEvery: 7,
   seed: 5,
@@ -78,7 +88,9 @@ function trainInChild(out: string, threads: number, killAt?: number): Promise<vo
 /** Of all that training writes: weights, moments, sampler, metrics. */
 function fingerprint(out: string): string[] {
   return ["model.safetensors", "training-state.safetensors", "metrics.jsonl", "config.json"].map((name) =>
-    createHash("sha256").update(readFileSync(join(out, name))).digest("hex"),
+    createHash("sha256")
+      .update(readFileSync(join(out, name)))
+      .digest("hex"),
   );
 }
 
@@ -114,14 +126,20 @@ test("a corrupt snapshot falls back to the one before, and an abort saves where 
     const path = join(`${out}.training`, "snapshots", `${slot}.json`);
     return { slot, step: (JSON.parse(readFileSync(path, "utf8")) as { step: number }).step };
   });
-  assert.deepEqual(pointers.map(({ step }) => step).sort((a, b) => a - b), [14, 17]);
+  assert.deepEqual(
+    pointers.map(({ step }) => step).sort((a, b) => a - b),
+    [14, 17],
+  );
   const newest = pointers.find(({ step }) => step === 17)!.slot;
   truncateSync(join(`${out}.training`, "snapshots", `${newest}.safetensors`), 5000);
   const notes: string[] = [];
   await runJob(pretrain({ ...options, out, signal: new AbortController().signal }), (event) => {
     if (event.type === "note") notes.push(event.text);
   });
-  assert.ok(notes.some((text) => /from step 14/.test(text)), notes.join("\n"));
+  assert.ok(
+    notes.some((text) => /from step 14/.test(text)),
+    notes.join("\n"),
+  );
   assert.deepEqual(fingerprint(out), expected);
 });
 
@@ -142,7 +160,8 @@ test("a loss that is not a number stops training, names the step and keeps the l
   const wild = { ...options, out, optimizer: { ...options.optimizer, clip: 0 } };
   await assert.rejects(
     runJob(pretrain({ ...wild, schedule: { ...options.schedule, peak: 1e30 }, signal: new AbortController().signal })),
-    (error: unknown) => error instanceof Failure && error.kind === "numeric" && /[Ss]tep \d+: .*(finite|NaN)/.test(error.message),
+    (error: unknown) =>
+      error instanceof Failure && error.kind === "numeric" && /[Ss]tep \d+: .*(finite|NaN)/.test(error.message),
   );
   assert.ok(!existsSync(out));
 });

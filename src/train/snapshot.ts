@@ -1,12 +1,21 @@
 // Snapshots of training: two files written in turn, each whole or absent. A pointer beside each file holds its
 // checksum and the small state, and is renamed into place last; a snapshot that does not match its pointer is passed over.
-import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { environmentFailure, hashFile } from "../formats/manifest.ts";
 import { openSafetensors, readFloats, writeSafetensors } from "../formats/safetensors.ts";
 import { bytesOf } from "../model/index.ts";
-import type { AdamW } from "./adamw.ts";
+import type { Optimizer } from "./optimizer.ts";
 import type { SamplerState } from "./sampler.ts";
 
 const pointerSchema = z.object({
@@ -24,20 +33,18 @@ export interface SnapshotState {
 const slots = ["a", "b"] as const;
 
 /** Weights, moments and place, as one safetensors file; equal states give equal bytes. */
-export function writeTrainingState(path: string, optimizer: AdamW, state: SnapshotState): void {
-  const tensors = optimizer.parameters.flatMap(({ name, data, shape }, index) => {
-    const { m, v } = optimizer.moments[index]!;
-    return [
-      { name, dtype: "F32" as const, shape, bytes: bytesOf(data) },
-      { name: `${name}#m`, dtype: "F32" as const, shape, bytes: bytesOf(m) },
-      { name: `${name}#v`, dtype: "F32" as const, shape, bytes: bytesOf(v) },
-    ];
-  });
+export function writeTrainingState(path: string, optimizer: Optimizer, state: SnapshotState): void {
+  const tensors = [...optimizer.parameters, ...optimizer.state].map(({ name, shape, data }) => ({
+    name,
+    dtype: "F32" as const,
+    shape,
+    bytes: bytesOf(data),
+  }));
   writeSafetensors(path, tensors, { step: String(state.step), sampler: JSON.stringify(state.sampler) });
 }
 
 /** Writes the snapshot of a step into the older of the two slots. */
-export async function saveSnapshot(directory: string, optimizer: AdamW, state: SnapshotState): Promise<void> {
+export async function saveSnapshot(directory: string, optimizer: Optimizer, state: SnapshotState): Promise<void> {
   try {
     mkdirSync(directory, { recursive: true });
     await writeSlot(directory, optimizer, state);
@@ -46,7 +53,7 @@ export async function saveSnapshot(directory: string, optimizer: AdamW, state: S
   }
 }
 
-async function writeSlot(directory: string, optimizer: AdamW, state: SnapshotState): Promise<void> {
+async function writeSlot(directory: string, optimizer: Optimizer, state: SnapshotState): Promise<void> {
   const steps = slots.map((slot) => readPointer(directory, slot)?.step ?? -1);
   const slot = steps[0]! <= steps[1]! ? slots[0] : slots[1];
   const data = join(directory, `${slot}.safetensors`);
@@ -59,7 +66,7 @@ async function writeSlot(directory: string, optimizer: AdamW, state: SnapshotSta
 }
 
 /** Loads the newest snapshot that is whole into the parameters and moments; undefined where there is none. */
-export async function loadSnapshot(directory: string, optimizer: AdamW): Promise<SnapshotState | undefined> {
+export async function loadSnapshot(directory: string, optimizer: Optimizer): Promise<SnapshotState | undefined> {
   const found = slots
     .map((slot) => ({ slot, pointer: readPointer(directory, slot) }))
     .filter((entry) => entry.pointer !== undefined)
@@ -69,12 +76,7 @@ export async function loadSnapshot(directory: string, optimizer: AdamW): Promise
     if (!existsSync(data) || (await hashFile(data)) !== pointer!.sha256) continue;
     const source = openSafetensors(data);
     try {
-      for (const [index, parameter] of optimizer.parameters.entries()) {
-        const { m, v } = optimizer.moments[index]!;
-        parameter.data.set(readFloats(source, parameter.name));
-        m.set(readFloats(source, `${parameter.name}#m`));
-        v.set(readFloats(source, `${parameter.name}#v`));
-      }
+      for (const { name, data } of [...optimizer.parameters, ...optimizer.state]) data.set(readFloats(source, name));
     } finally {
       source.close();
     }

@@ -6,7 +6,7 @@ import type { Job } from "../protocol/job.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Decoder } from "../model/index.ts";
 import type { Tape } from "../tensor/index.ts";
-import type { AdamW } from "./adamw.ts";
+import type { Optimizer } from "./optimizer.ts";
 import type { Batch } from "./batch.ts";
 import type { Sampler, SamplerState } from "./sampler.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
@@ -18,7 +18,7 @@ export interface TrainerOptions {
   name: string;
   tape: Tape;
   decoder: Decoder;
-  optimizer: AdamW;
+  optimizer: Optimizer;
   schedule: Schedule;
   /** Makes the sampler at a place in the data. */
   sampler(from: SamplerState | undefined): Sampler;
