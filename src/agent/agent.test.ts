@@ -17,7 +17,9 @@ function scripted(replies: Reply[]): LanguageModel & { requests: GenerateRequest
       requests.push(request);
       const reply = replies[requests.length - 1]!(request);
       if (typeof reply === "string") yield { type: "text-delta", text: reply };
-      else for (const [index, call] of reply.entries()) yield { type: "tool-call", toolCall: { id: `call-${index}`, ...call } };
+      else
+        for (const [index, call] of reply.entries())
+          yield { type: "tool-call", toolCall: { id: `call-${index}`, ...call } };
       yield { type: "finish", reason: "stop", usage: { promptTokens: 0, completionTokens: 0 } };
     },
     score: () => Promise.reject(new Error("not used")),
@@ -41,10 +43,13 @@ test("react runs every call of a message, gives results back, and ends with the 
     ],
     ({ input }) => {
       assert.ok("messages" in input);
-      assert.deepEqual(input.messages.slice(-2).map(({ content, toolCallId }) => [content, toolCallId]), [
-        ["3", "call-0"],
-        ["7", "call-1"],
-      ]);
+      assert.deepEqual(
+        input.messages.slice(-2).map(({ content, toolCallId }) => [content, toolCallId]),
+        [
+          ["3", "call-0"],
+          ["7", "call-1"],
+        ],
+      );
       return "10";
     },
   ]);
@@ -70,7 +75,10 @@ test("react tells the model of bad calls, and the last turn may not call", async
   assert.match(told[0]!, /not JSON/);
   assert.match(told[1]!, /do not fit add/);
   assert.match(told[2]!, /no tool subtract/);
-  assert.deepEqual(model.requests.map(({ toolChoice }) => toolChoice), ["auto", "auto", "auto", "none"]);
+  assert.deepEqual(
+    model.requests.map(({ toolChoice }) => toolChoice),
+    ["auto", "auto", "auto", "none"],
+  );
 });
 
 test("a tool that throws answers with its message; an abort goes through", async () => {
@@ -94,10 +102,13 @@ test("rewrite keeps the lines before the first fault and stops at the first poem
   for await (const draft of rewrite({ model, request: "写", tries: 5, temperature: 1, topP: 1, seed: 0, signal })) {
     drafts.push(draft);
   }
-  assert.deepEqual(drafts.map(({ passed, keptLines }) => [passed, keptLines]), [
-    [false, 0],
-    [true, 3],
-  ]);
+  assert.deepEqual(
+    drafts.map(({ passed, keptLines }) => [passed, keptLines]),
+    [
+      [false, 0],
+      [true, 3],
+    ],
+  );
   const { responseFormat } = model.requests[2]!;
   assert.ok(responseFormat?.type === "regex");
   const pattern = new RegExp(`^(?:${responseFormat.pattern})$`, "u");

@@ -52,7 +52,9 @@ const isFailure = (pattern: RegExp) => (error: unknown) => {
 test("internlm2: names, shapes, types and config are those of the published checkpoints", () => {
   const { path } = saved("layout");
   const file = openSafetensors(join(path, "model.safetensors"));
-  const found = Object.fromEntries([...file.tensors].map(([name, { dtype, shape }]) => [name, `${dtype} ${shape.join("x")}`]));
+  const found = Object.fromEntries(
+    [...file.tensors].map(([name, { dtype, shape }]) => [name, `${dtype} ${shape.join("x")}`]),
+  );
   const layer = (index: number) => ({
     // hidden 16, 4 heads and 2 key-value heads of 4: (4 + 2 * 2) * 4 = 32 rows of wqkv.
     [`model.layers.${index}.attention.wqkv.weight`]: "F32 32x16",

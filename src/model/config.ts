@@ -26,11 +26,17 @@ export interface DecoderConfig {
 }
 
 // Upper limits: a config is untrusted, and sizes are multiplied before anything is allocated.
-const dimension = z.int().min(1).max(1 << 20);
+const dimension = z
+  .int()
+  .min(1)
+  .max(1 << 20);
 
 /** The fields that the Llama-like families of Hugging Face share. */
 export const sharedConfigSchema = z.looseObject({
-  vocab_size: z.int().min(1).max(1 << 22),
+  vocab_size: z
+    .int()
+    .min(1)
+    .max(1 << 22),
   hidden_size: dimension,
   num_hidden_layers: z.int().min(1).max(1024),
   num_attention_heads: z.int().min(1).max(1024),
@@ -40,7 +46,10 @@ export const sharedConfigSchema = z.looseObject({
   rms_norm_eps: z.number().positive().max(0.1),
   rope_theta: z.number().positive().optional(),
   rope_scaling: z.looseObject({}).nullish(),
-  max_position_embeddings: z.int().min(1).max(1 << 26),
+  max_position_embeddings: z
+    .int()
+    .min(1)
+    .max(1 << 26),
   tie_word_embeddings: z.boolean().optional(),
   hidden_act: z.string().optional(),
   bos_token_id: z.int().nullish(),
@@ -73,7 +82,8 @@ export function parseSharedConfig(family: string, json: unknown, path: string): 
         : raw.hidden_act !== undefined && raw.hidden_act !== "silu"
           ? `hidden_act is "${raw.hidden_act}", and only "silu" is known`
           : undefined;
-  if (problem) throw new Failure("input", `${path}: ${problem}.`, "The config does not describe a model that can be built.");
+  if (problem)
+    throw new Failure("input", `${path}: ${problem}.`, "The config does not describe a model that can be built.");
   const eos = raw.eos_token_id ?? 2;
   return {
     family,

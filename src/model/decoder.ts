@@ -76,7 +76,9 @@ export function buildDecoder(
       };
     }),
     norm: get(names.norm, [hiddenSize]),
-    head: config.tieEmbeddings ? { ...denseLinear(table), name: names.head } : linear(names.head, vocabSize, hiddenSize),
+    head: config.tieEmbeddings
+      ? { ...denseLinear(table), name: names.head }
+      : linear(names.head, vocabSize, hiddenSize),
   };
 }
 
@@ -127,13 +129,7 @@ export function replaceLinears(decoder: Decoder, replace: (linear: Linear) => Li
 }
 
 /** ids, positions [rows] -> hidden states after the last norm [rows, hidden]. */
-export function decode(
-  tape: Tape,
-  decoder: Decoder,
-  ids: Int32Array,
-  positions: Int32Array,
-  attend: Attend,
-): Tensor {
+export function decode(tape: Tape, decoder: Decoder, ids: Int32Array, positions: Int32Array, attend: Attend): Tensor {
   const { config } = decoder;
   for (const position of positions) {
     if (position < 0 || position >= config.maxPositions) {
@@ -148,7 +144,14 @@ export function decode(
   for (const [index, layer] of decoder.layers.entries()) {
     const attentionInput = rmsNorm(tape, x, layer.attentionNorm, config.rmsNormEps);
     const attended = projectAndAttend(
-      tape, index, attentionInput, layer.projections, decoder.layout, positions, decoder.rope, attend,
+      tape,
+      index,
+      attentionInput,
+      layer.projections,
+      decoder.layout,
+      positions,
+      decoder.rope,
+      attend,
     );
     const middle = layer.output.apply(tape, attended, x);
     tape.give(attentionInput, attended, x);

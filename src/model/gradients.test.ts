@@ -60,7 +60,10 @@ for (const family of ["internlm2", "llama"]) {
     const decoder = initializeDecoder(float64, tinyConfig(family), 2);
     const pairs = addLora(float64, decoder, { rank: 3, alpha: 6, targets: "all-linear" }, 3);
     for (const [index, { b }] of pairs.entries()) b.data.forEach((_, i) => (b.data[i] = Math.sin(index + i) / 5));
-    checkGradients(decoder, pairs.flatMap(({ a, b }) => [a, b]));
+    checkGradients(
+      decoder,
+      pairs.flatMap(({ a, b }) => [a, b]),
+    );
   });
 }
 

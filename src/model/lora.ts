@@ -165,7 +165,8 @@ export function loadAdapter(kernels: Kernels, decoder: Decoder, directory: strin
     const layers = new Set<string>();
     for (const name of source.tensors.keys()) {
       const match = /^base_model\.model\.(.+)\.lora_[AB]\.weight$/.exec(name);
-      if (!match) throw new Failure("input", `${source.path}: tensor ${name} is no LoRA weight.`, "Only LoRA A and B are read.");
+      if (!match)
+        throw new Failure("input", `${source.path}: tensor ${name} is no LoRA weight.`, "Only LoRA A and B are read.");
       layers.add(match[1]!);
     }
     const read = (name: string, shape: readonly number[]): Tensor => {
@@ -194,7 +195,11 @@ export function loadAdapter(kernels: Kernels, decoder: Decoder, directory: strin
     });
     const [left] = layers;
     if (left !== undefined) {
-      throw new Failure("input", `${source.path}: the model has no layer ${left}.`, "The adapter was made for another model.");
+      throw new Failure(
+        "input",
+        `${source.path}: the model has no layer ${left}.`,
+        "The adapter was made for another model.",
+      );
     }
     return pairs;
   } finally {

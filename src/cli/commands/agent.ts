@@ -14,7 +14,10 @@ export default defineCommand({
   usage: "lianlu agent MODEL|URL [--topic TITLE]... [--out DIR]",
   examples: [
     { command: "lianlu agent tuned --topic 秋夜 --tries 8", help: "one poem by a model on this machine" },
-    { command: "lianlu agent http://127.0.0.1:23333/v1 --out accepted", help: "eight poems through a server; accepted ones become training data" },
+    {
+      command: "lianlu agent http://127.0.0.1:23333/v1 --out accepted",
+      help: "eight poems through a server; accepted ones become training data",
+    },
   ],
   positionals: { min: 1, max: 1, help: "a model directory, or the base URL of an OpenAI-compatible server" },
   options: {
@@ -24,7 +27,11 @@ export default defineCommand({
     topP: { type: "number", min: 0.01, max: 1, default: 0.95, help: "nucleus of the sampling" },
     seed: { type: "integer", min: 0, max: 0xffffffff, default: 1, help: "decides the poems" },
     adapter: { type: "string", placeholder: "DIR", help: "PEFT adapter for a model directory" },
-    out: { type: "string", placeholder: "DIR", help: "directory for accepted.jsonl (dialogues for `lianlu finetune --data`) and drafts.jsonl" },
+    out: {
+      type: "string",
+      placeholder: "DIR",
+      help: "directory for accepted.jsonl (dialogues for `lianlu finetune --data`) and drafts.jsonl",
+    },
   },
   async run({ options, positionals, signal, report, print }) {
     const target = positionals[0]!;
@@ -45,7 +52,14 @@ export default defineCommand({
         if (draft.passed) accepted++;
         report({ type: "text", text: describe(topic, draft) });
       }
-      report({ type: "progress", step: "agent", done: index + 1, total: topics.length, unit: "topics", metrics: { accepted } });
+      report({
+        type: "progress",
+        step: "agent",
+        done: index + 1,
+        total: topics.length,
+        unit: "topics",
+        metrics: { accepted },
+      });
     }
     const result = {
       topics: topics.length,
@@ -77,7 +91,9 @@ export default defineCommand({
         },
       );
     }
-    print(`${accepted} of ${topics.length} topics have a poem that keeps every rule, after ${drafts.length} drafts (${result.acceptedFirst} at once).`);
+    print(
+      `${accepted} of ${topics.length} topics have a poem that keeps every rule, after ${drafts.length} drafts (${result.acceptedFirst} at once).`,
+    );
     return result;
   },
 });

@@ -17,7 +17,12 @@ export default defineCommand({
   ],
   positionals: { min: 1, max: 1, help: "a checkpoint directory" },
   options: {
-    data: { type: "string", required: true, placeholder: "FILE", help: "JSON lines of {\"messages\": [...]}, or a directory with instructions.jsonl" },
+    data: {
+      type: "string",
+      required: true,
+      placeholder: "FILE",
+      help: 'JSON lines of {"messages": [...]}, or a directory with instructions.jsonl',
+    },
     out: { type: "string", required: true, placeholder: "DIR", help: "PEFT adapter directory to write" },
     merged: { type: "string", placeholder: "DIR", help: "checkpoint directory to write, with the adapter merged" },
     steps: { type: "integer", min: 1, help: "steps to train" },
@@ -25,8 +30,18 @@ export default defineCommand({
     epochs: { type: "number", min: 1, max: 1000, help: "go through the dialogues this often" },
     rank: { type: "integer", min: 1, max: 1024, default: 16, help: "rank of the adapters" },
     alpha: { type: "number", min: 0.001, default: 32, help: "scale: the change counts alpha / rank" },
-    target: { type: "strings", placeholder: "NAME", help: "layers to adapt, by the last part of their names (default: every linear layer)" },
-    batchTokens: { type: "integer", min: 8, max: 1 << 20, default: 2048, help: "tokens a batch; dialogues are packed, none is cut" },
+    target: {
+      type: "strings",
+      placeholder: "NAME",
+      help: "layers to adapt, by the last part of their names (default: every linear layer)",
+    },
+    batchTokens: {
+      type: "integer",
+      min: 8,
+      max: 1 << 20,
+      default: 2048,
+      help: "tokens a batch; dialogues are packed, none is cut",
+    },
     learningRate: { type: "number", min: 0, max: 1, default: 2e-3, help: "highest learning rate" },
     warmup: { type: "number", min: 0, max: 1, default: 0.03, help: "share of the steps in which the rate rises" },
     validateEvery: { type: "integer", min: 1, default: 50, help: "steps between looks at dialogues that are held out" },
@@ -35,7 +50,8 @@ export default defineCommand({
   },
   async run({ options, positionals, signal, report, print }) {
     const ends = [options.steps, options.minutes, options.epochs].filter((value) => value !== undefined);
-    if (ends.length !== 1) throw new Failure("usage", "Give one of --steps, --minutes and --epochs.", "For example --epochs 2.");
+    if (ends.length !== 1)
+      throw new Failure("usage", "Give one of --steps, --minutes and --epochs.", "For example --epochs 2.");
     const instructions = join(options.data, "instructions.jsonl");
     const job: Omit<FinetuneOptions, "signal"> = {
       model: positionals[0]!,

@@ -17,22 +17,36 @@ export function fusedLayout({ heads, kvHeads, headDim }: DecoderConfig): HeadLay
   const groupStride = (group + 2) * headDim;
   const stride = kvHeads * groupStride;
   return {
-    heads, kvHeads, headDim,
-    qStride: stride, kStride: stride, vStride: stride,
-    qOffset: 0, qGroupStride: groupStride,
-    kOffset: group * headDim, kHeadStride: groupStride,
-    vOffset: (group + 1) * headDim, vHeadStride: groupStride,
+    heads,
+    kvHeads,
+    headDim,
+    qStride: stride,
+    kStride: stride,
+    vStride: stride,
+    qOffset: 0,
+    qGroupStride: groupStride,
+    kOffset: group * headDim,
+    kHeadStride: groupStride,
+    vOffset: (group + 1) * headDim,
+    vHeadStride: groupStride,
   };
 }
 
 /** Rows of heads, one after another, in three tensors. */
 export function separateLayout({ heads, kvHeads, headDim }: DecoderConfig): HeadLayout {
   return {
-    heads, kvHeads, headDim,
-    qStride: heads * headDim, kStride: kvHeads * headDim, vStride: kvHeads * headDim,
-    qOffset: 0, qGroupStride: (heads / kvHeads) * headDim,
-    kOffset: 0, kHeadStride: headDim,
-    vOffset: 0, vHeadStride: headDim,
+    heads,
+    kvHeads,
+    headDim,
+    qStride: heads * headDim,
+    kStride: kvHeads * headDim,
+    vStride: kvHeads * headDim,
+    qOffset: 0,
+    qGroupStride: (heads / kvHeads) * headDim,
+    kOffset: 0,
+    kHeadStride: headDim,
+    vOffset: 0,
+    vHeadStride: headDim,
   };
 }
 
@@ -54,10 +68,20 @@ export function projectAndAttend(
   const { heads, kvHeads, headDim } = layout;
   const group = heads / kvHeads;
   rope(tape, q, positions, tables, {
-    heads, headDim, stride: layout.qStride, offset: layout.qOffset, group, groupStride: layout.qGroupStride,
+    heads,
+    headDim,
+    stride: layout.qStride,
+    offset: layout.qOffset,
+    group,
+    groupStride: layout.qGroupStride,
   });
   rope(tape, k, positions, tables, {
-    heads: kvHeads, headDim, stride: layout.kStride, offset: layout.kOffset, group: 1, groupStride: layout.kHeadStride,
+    heads: kvHeads,
+    headDim,
+    stride: layout.kStride,
+    offset: layout.kOffset,
+    group: 1,
+    groupStride: layout.kHeadStride,
   });
   const out = attend(tape, layer, q, k, v, layout);
   tape.give(...projected);

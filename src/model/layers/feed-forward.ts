@@ -3,14 +3,7 @@ import { swiglu, type Tape, type Tensor } from "../../tensor/index.ts";
 import type { Linear } from "./linear.ts";
 
 /** x, residual [rows, hidden] -> [rows, hidden]. */
-export function feedForward(
-  tape: Tape,
-  x: Tensor,
-  gate: Linear,
-  up: Linear,
-  down: Linear,
-  residual: Tensor,
-): Tensor {
+export function feedForward(tape: Tape, x: Tensor, gate: Linear, up: Linear, down: Linear, residual: Tensor): Tensor {
   const gated = gate.apply(tape, x);
   const raised = up.apply(tape, x);
   const product = swiglu(tape, gated, raised);
