@@ -13,9 +13,10 @@ namespace {
 
 /** Queries that share a key head and are worked on together. */
 constexpr long tileQueries = 96;
-constexpr long pageVectors = pageTokens / lanes;
 /** Multiply-adds below which threads cost more than they bring. */
 constexpr double parallelWorth = 2e5;
+/** Keys and values of one head that a thread lays out for itself: they stay in its cache. */
+constexpr size_t ownPanelBytes = 512 << 10;
 
 /** Consecutive rows of one sequence: row `row + i` sees the first `visible + i` positions of the pages. */
 struct Run {
@@ -26,6 +27,13 @@ struct Run {
 /** Queries `first`.. of a run, counted row by row and within a row by head of the group. */
 struct Tile {
   long run, first;
+};
+
+/** The pages of one run and one key head: page p's panels of headDim * pageTokens floats begin at numbers[p] * step. */
+struct Panels {
+  const float *keys, *values;
+  const int32_t* numbers;
+  long step;
 };
 
 /** What one thread needs for one tile. */
@@ -119,8 +127,8 @@ void meetPage(
 
 /** All queries of a tile, for one key head. */
 void attendTile(
-    const Workspace& w, const Run& run, long firstQuery, long kvHead, float* out, float* lse, const float* q,
-    KvPages cache, const HeadLayout& layout) {
+    const Workspace& w, const Run& run, long firstQuery, const Panels& panels, long kvHead, float* out, float* lse,
+    const float* q, const HeadLayout& layout) {
   const long group = layout.group(), headDim = layout.headDim, paddedDim = roundUp(headDim, lanes);
   const long left = run.rows * group - firstQuery, queries = left < tileQueries ? left : tileQueries;
   const float scale = 1 / __builtin_sqrtf((float)headDim);
@@ -132,15 +140,14 @@ void attendTile(
     w.visible[i] = run.visible + row;
   }
 
-  const long panel = headDim * pageTokens;
   const long pages = (w.visible[queries - 1] + pageTokens - 1) / pageTokens;
   long first = 0;
   for (long page = 0; page < pages; page++) {
     while (w.visible[first] <= page * pageTokens) first++;
-    const long at = ((long)run.pages[page] * layout.kvHeads + kvHead) * panel;
+    const long at = panels.numbers[page] * panels.step;
     for (long i = first; i < queries; i += tileRows) {
       const int rows = queries - i < tileRows ? (int)(queries - i) : tileRows;
-      meetPage(w, i, rows, page, cache.keys + at, cache.values + at, headDim, scale);
+      meetPage(w, i, rows, page, panels.keys + at, panels.values + at, headDim, scale);
     }
   }
 
@@ -171,22 +178,65 @@ long makeTiles(Tile* tiles, const Run* runs, long runCount, long group) {
 
 long tileBound(long rows, long group) { return rows + (rows * group + tileQueries - 1) / tileQueries; }
 
+/** Whether the work of all runs is too little to be shared. */
+bool isLittle(const Run* runs, long runCount, const HeadLayout& layout) {
+  double products = 0;
+  for (long i = 0; i < runCount; i++) {
+    products += (double)runs[i].rows * ((double)runs[i].visible + (double)runs[i].rows / 2);
+  }
+  return products * (double)(layout.heads * layout.headDim) < parallelWorth;
+}
+
+/** Runs over pages that lie ready; a task is a tile and a key head. */
 void attendRuns(
     const Run* runs, long runCount, Tile* tiles, float* out, float* lse, const float* q, KvPages cache,
     const HeadLayout& layout) {
-  const long tileCount = makeTiles(tiles, runs, runCount, layout.group());
-  const long tasks = tileCount * layout.kvHeads;
-  double products = 0;
-  for (long i = 0; i < runCount; i++) {
-    products += (double)runs[i].rows * ((double)runs[i].visible + (double)runs[i].rows / 2) * (double)layout.heads;
-  }
+  const long kvHeads = layout.kvHeads, panel = layout.headDim * pageTokens;
+  const long tasks = makeTiles(tiles, runs, runCount, layout.group()) * kvHeads;
   const ThreadScratch scratch = threadScratch(workspaceBytes(layout.headDim));
-  const bool alone = products * (double)layout.headDim < parallelWorth;
-  parallelFor(tasks, alone ? tasks : 1, [&](long begin, long end, int thread) {
+  parallelFor(tasks, isLittle(runs, runCount, layout) ? tasks : 1, [&](long begin, long end, int thread) {
     const Workspace w = workspaceAt(scratch.of(thread), layout.headDim);
     for (long task = begin; task < end; task++) {
-      const Tile& tile = tiles[task / layout.kvHeads];
-      attendTile(w, runs[tile.run], tile.first, task % layout.kvHeads, out, lse, q, cache, layout);
+      const Tile& tile = tiles[task / kvHeads];
+      const Run& run = runs[tile.run];
+      const long kvHead = task % kvHeads, offset = kvHead * panel;
+      const Panels panels{cache.keys + offset, cache.values + offset, run.pages, kvHeads * panel};
+      attendTile(w, run, tile.first, panels, kvHead, out, lse, q, layout);
+    }
+  });
+}
+
+/** Lays out `count` rows of keys and values from `row` on as one page of one key head. */
+void packPage(
+    float* keys, float* values, const float* k, const float* v, long row, long count, long kvHead,
+    const HeadLayout& layout) {
+  transpose(keys, pageTokens, k + layout.key(row, kvHead), layout.kStride, count, layout.headDim);
+  copyRows(values, layout.headDim, v + layout.value(row, kvHead), layout.vStride, count, layout.headDim);
+}
+
+/** Documents of at most `pages` pages, `numbers` 0, 1, 2...; a task is a document and a key head, and packs its own pages. */
+void attendDocuments(
+    const Run* runs, long documents, const int32_t* numbers, long pages, float* out, float* lse, const float* q,
+    const float* k, const float* v, const HeadLayout& layout) {
+  const long kvHeads = layout.kvHeads, tasks = documents * kvHeads, panel = layout.headDim * pageTokens;
+  const size_t panelBytes = (size_t)(pages * panel) * sizeof(float);
+  const ThreadScratch scratch = threadScratch(2 * panelBytes + workspaceBytes(layout.headDim));
+  parallelFor(tasks, isLittle(runs, documents, layout) ? tasks : 1, [&](long begin, long end, int thread) {
+    char* memory = static_cast<char*>(scratch.of(thread));
+    float* keys = reinterpret_cast<float*>(memory);
+    float* values = reinterpret_cast<float*>(memory + panelBytes);
+    const Workspace w = workspaceAt(memory + 2 * panelBytes, layout.headDim);
+    const Panels panels{keys, values, numbers, panel};
+    for (long task = begin; task < end; task++) {
+      const Run& run = runs[task / kvHeads];
+      const long kvHead = task % kvHeads;
+      for (long first = 0; first < run.rows; first += pageTokens) {
+        const long count = run.rows - first < pageTokens ? run.rows - first : pageTokens, at = first * layout.headDim;
+        packPage(keys + at, values + at, k, v, run.row + first, count, kvHead, layout);
+      }
+      for (long first = 0; first < run.rows * layout.group(); first += tileQueries) {
+        attendTile(w, run, first, panels, kvHead, out, lse, q, layout);
+      }
     }
   });
 }
@@ -195,39 +245,43 @@ void attention(
     float* out, float* lse, const float* q, const float* k, const float* v, const int32_t* starts, long rows,
     const HeadLayout& layout) {
   if (rows == 0) return;
-  const long headDim = layout.headDim, kvHeads = layout.kvHeads, panel = headDim * pageTokens;
-  long documents = 0, pages = 0;
+  const long kvHeads = layout.kvHeads, panel = layout.headDim * pageTokens;
+  long documents = 0, pages = 0, longest = 0;
   for (long row = 0; row < rows; row++) {
     documents += starts[row] == row;
     pages += (row - starts[row]) % pageTokens == 0;
+    const long page = (row - starts[row]) / pageTokens + 1;
+    if (page > longest) longest = page;
   }
-  const long floats = pages * kvHeads * panel;
-  const size_t panelBytes = (size_t)roundUp(floats, lanes) * sizeof(float);
+  // How the work is shared changes no bit, so it may depend on how many share it.
+  const bool own = (size_t)(2 * longest * panel) * sizeof(float) <= ownPanelBytes && documents * kvHeads >= 4 * threads();
+
+  const size_t panelBytes = own ? 0 : (size_t)(pages * kvHeads * panel) * sizeof(float);
   char* memory = static_cast<char*>(sharedScratch(
       2 * panelBytes + (size_t)documents * sizeof(Run) + (size_t)tileBound(rows, layout.group()) * sizeof(Tile) +
       2 * (size_t)pages * sizeof(int32_t)));
   const KvPages packed{reinterpret_cast<float*>(memory), reinterpret_cast<float*>(memory + panelBytes)};
   Run* runs = reinterpret_cast<Run*>(memory + 2 * panelBytes);
   Tile* tiles = reinterpret_cast<Tile*>(runs + documents);
-  int32_t* pageNumbers = reinterpret_cast<int32_t*>(tiles + tileBound(rows, layout.group()));
-  int32_t* pageRows = pageNumbers + pages;
+  int32_t* numbers = reinterpret_cast<int32_t*>(tiles + tileBound(rows, layout.group()));
+  int32_t* pageRows = numbers + pages;
   long run = -1, page = 0;
   for (long row = 0; row < rows; row++) {
     if ((row - starts[row]) % pageTokens == 0) {
-      pageNumbers[page] = (int32_t)page;
+      numbers[page] = (int32_t)page;
       pageRows[page++] = (int32_t)row;
     }
-    if (starts[row] == row) runs[++run] = {row, 0, 1, pageNumbers + page - 1};
+    if (starts[row] == row) runs[++run] = {row, 0, 1, numbers + page - 1};
     runs[run].rows++;
   }
+  if (own) return attendDocuments(runs, documents, numbers, longest, out, lse, q, k, v, layout);
 
   parallelFor(pages * kvHeads, 8, [&](long begin, long end, int) {
     for (long task = begin; task < end; task++) {
-      const long number = task / kvHeads, kvHead = task % kvHeads, row = pageRows[number];
+      const long row = pageRows[task / kvHeads];
       long count = 1;
       while (count < pageTokens && row + count < rows && starts[row + count] == starts[row]) count++;
-      transpose(packed.keys + task * panel, pageTokens, k + layout.key(row, kvHead), layout.kStride, count, headDim);
-      copyRows(packed.values + task * panel, headDim, v + layout.value(row, kvHead), layout.vStride, count, headDim);
+      packPage(packed.keys + task * panel, packed.values + task * panel, k, v, row, count, task % kvHeads, layout);
     }
   });
   attendRuns(runs, documents, tiles, out, lse, q, packed, layout);

@@ -42,16 +42,18 @@ struct Workspace {
   float* dout;      // [blockRows][padded]
   float* weights;   // [blockRows][blockRows]
   float* dscores;   // [blockRows][blockRows]
+  float* delta;     // [group][rows of the longest document]: sum of dout * out
   float* dq;        // [group][rows of a short document][padded]
 };
 
-size_t workspaceBytes(long headDim, long group, long shortRows) {
+size_t workspaceBytes(long headDim, long group, long shortRows, long longestRows) {
   const long padded = roundUp(headDim, lanes);
-  const long floats = blockRows * (7 * padded + 2 * blockRows) + group * shortRows * padded;
+  const long floats =
+      blockRows * (7 * padded + 2 * blockRows) + group * (shortRows * padded + roundUp(longestRows, lanes));
   return (size_t)floats * sizeof(float);
 }
 
-Workspace workspaceAt(void* memory, long headDim) {
+Workspace workspaceAt(void* memory, long headDim, long group, long longestRows) {
   const long block = blockRows * roundUp(headDim, lanes);
   float* p = static_cast<float*>(memory);
   Workspace w;
@@ -64,7 +66,8 @@ Workspace workspaceAt(void* memory, long headDim) {
   w.dout = p + 6 * block;
   w.weights = p + 7 * block;
   w.dscores = w.weights + blockRows * blockRows;
-  w.dq = w.dscores + blockRows * blockRows;
+  w.delta = w.dscores + blockRows * blockRows;
+  w.dq = w.delta + group * roundUp(longestRows, lanes);
   return w;
 }
 
@@ -85,7 +88,7 @@ void copyOut(float* to, long toRow, const float* from, long rows, long headDim) 
 
 /** Adds what a block of queries says to dq of its rows and to dk and dv of a block of keys. */
 void meetBlock(
-    const Workspace& w, float* dq, long dqRow, const float* lse, const float* delta, long statRow, long queries,
+    const Workspace& w, float* dq, long dqRow, const float* lse, long lseRow, const float* delta, long queries,
     long keys, bool diagonal, long headDim, float scale) {
   const long padded = roundUp(headDim, lanes);
   for (long row = 0; row < queries; row += tileRows) {
@@ -102,7 +105,7 @@ void meetBlock(
         {dscores, blockRows, w.dout + row * padded, padded, 1, w.vAcross, blockRows, headDim, Begin::zero, nullptr}, 0,
         rows, vectors * lanes);
     for (int r = 0; r < rows; r++) {
-      const vf logSum = broadcast(lse[(row + r) * statRow]), shift = broadcast(delta[(row + r) * statRow]);
+      const vf logSum = broadcast(lse[(row + r) * lseRow]), shift = broadcast(delta[row + r]);
       const long seen = diagonal ? row + r + 1 : keys;
       for (long v = 0; v < vectors; v++) {
         float* weight = weights + r * blockRows + v * lanes;
@@ -139,14 +142,23 @@ void meetBlock(
 
 struct Call {
   float *dq, *dk, *dv;
-  const float *dout, *lse, *q, *k, *v;
+  const float *dout, *out, *lse, *q, *k, *v;
   const HeadLayout& layout;
-  /** sum of dout * out, [rows][heads]. */
-  const float* delta;
   /** [longParts][long rows][heads][padded]. */
   float* partials;
   long longRows;
 };
+
+/** Sum of dout * out of one row and head. */
+float deltaOf(const Call& call, long row, long head) {
+  const long headDim = call.layout.headDim, at = (row * call.layout.heads + head) * headDim;
+  vf total = zero();
+  for (long d = 0; d < headDim; d += lanes) {
+    const int count = headDim - d < lanes ? (int)(headDim - d) : lanes;
+    total = fma(loadFirst(call.dout + at + d, count), loadFirst(call.out + at + d, count), total);
+  }
+  return sum(total);
+}
 
 void backwardTask(const Workspace& w, const Call& call, const Document& document, long part, long kvHead) {
   const HeadLayout& layout = call.layout;
@@ -159,6 +171,7 @@ void backwardTask(const Workspace& w, const Call& call, const Document& document
                     : call.partials + ((part * call.longRows + document.partialRow) * heads + kvHead * group) * padded;
   for (long h = 0; h < group; h++) {
     for (long row = 0; row < document.rows; row++) {
+      w.delta[h * document.rows + row] = deltaOf(call, document.start + row, kvHead * group + h);
       for (long d = 0; d < padded; d += lanes) store(dq + h * dqHead + row * dqRow + d, zero());
     }
   }
@@ -182,10 +195,10 @@ void backwardTask(const Workspace& w, const Call& call, const Document& document
         const long leftRows = document.rows - other * blockRows, rows = leftRows < blockRows ? leftRows : blockRows;
         copyPadded(w.q, call.q + layout.query(firstRow, head), layout.qStride, rows, headDim);
         copyPadded(w.dout, call.dout + (firstRow * heads + head) * headDim, heads * headDim, rows, headDim);
-        const long at = firstRow * heads + head;
+        const float* delta = w.delta + h * document.rows + other * blockRows;
         meetBlock(
-            w, dq + h * dqHead + other * blockRows * dqRow, dqRow, call.lse + at, call.delta + at, heads, rows, keys,
-            other == block, headDim, scale);
+            w, dq + h * dqHead + other * blockRows * dqRow, dqRow, call.lse + firstRow * heads + head, heads, delta, rows,
+            keys, other == block, headDim, scale);
       }
     }
     copyOut(call.dk + layout.key(firstKey, kvHead), layout.kStride, w.dk, keys, headDim);
@@ -219,7 +232,7 @@ void attentionBackward(
     const float* k, const float* v, const int32_t* starts, long rows, const HeadLayout& layout) {
   if (rows == 0) return;
   const long heads = layout.heads, headDim = layout.headDim, padded = roundUp(headDim, lanes);
-  long documentCount = 0, taskCount = 0, longRows = 0, shortRows = 0;
+  long documentCount = 0, taskCount = 0, longRows = 0, shortRows = 0, longestRows = 0;
   double products = 0;
   for (long row = 0, end; row < rows; row = end) {
     for (end = row + 1; end < rows && starts[end] == row; end++) {}
@@ -229,16 +242,15 @@ void attentionBackward(
     taskCount += isLong ? longParts : 1;
     if (isLong) longRows += length;
     if (!isLong && length > shortRows) shortRows = length;
+    if (length > longestRows) longestRows = length;
     products += (double)length * (double)length * (double)(heads * headDim);
   }
 
-  const size_t deltaBytes = (size_t)roundUp(rows * heads, lanes) * sizeof(float);
   const size_t partialBytes = (size_t)(longParts * longRows * heads * padded) * sizeof(float);
   char* memory = static_cast<char*>(sharedScratch(
-      deltaBytes + partialBytes + (size_t)documentCount * sizeof(Document) + (size_t)taskCount * sizeof(Task)));
-  float* delta = reinterpret_cast<float*>(memory);
-  float* partials = reinterpret_cast<float*>(memory + deltaBytes);
-  Document* documents = reinterpret_cast<Document*>(memory + deltaBytes + partialBytes);
+      partialBytes + (size_t)documentCount * sizeof(Document) + (size_t)taskCount * sizeof(Task)));
+  float* partials = reinterpret_cast<float*>(memory);
+  Document* documents = reinterpret_cast<Document*>(memory + partialBytes);
   Task* tasks = reinterpret_cast<Task*>(documents + documentCount);
   long document = 0, task = 0, partialRow = 0;
   for (long row = 0, end; row < rows; row = end, document++) {
@@ -249,22 +261,11 @@ void attentionBackward(
     if (isLong) partialRow += end - row;
   }
 
-  const Call call{dq, dk, dv, dout, lse, q, k, v, layout, delta, partials, longRows};
-  const bool alone = products < parallelWorth;
-  parallelFor(rows * heads, alone ? rows * heads : 512, [&](long begin, long end, int) {
-    for (long i = begin; i < end; i++) {
-      vf total = zero();
-      for (long d = 0; d < headDim; d += lanes) {
-        const int count = headDim - d < lanes ? (int)(headDim - d) : lanes;
-        total = fma(loadFirst(dout + i * headDim + d, count), loadFirst(out + i * headDim + d, count), total);
-      }
-      delta[i] = sum(total);
-    }
-  });
+  const Call call{dq, dk, dv, dout, out, lse, q, k, v, layout, partials, longRows};
   const long work = taskCount * layout.kvHeads;
-  const ThreadScratch scratch = threadScratch(workspaceBytes(headDim, layout.group(), shortRows));
-  parallelFor(work, alone ? work : 1, [&](long begin, long end, int thread) {
-    const Workspace w = workspaceAt(scratch.of(thread), headDim);
+  const ThreadScratch scratch = threadScratch(workspaceBytes(headDim, layout.group(), shortRows, longestRows));
+  parallelFor(work, products < parallelWorth ? work : 1, [&](long begin, long end, int thread) {
+    const Workspace w = workspaceAt(scratch.of(thread), headDim, layout.group(), longestRows);
     for (long i = begin; i < end; i++) {
       const Task& mine = tasks[i / layout.kvHeads];
       backwardTask(w, call, documents[mine.document], mine.part, i % layout.kvHeads);
