@@ -156,6 +156,10 @@ test("a config that is not JSON, misses a field or has impossible heads is refus
   assert.throws(() => readConfig(path), isFailure(/field hidden_size/));
   writeFileSync(file, JSON.stringify({ ...good, num_key_value_heads: 3 }));
   assert.throws(() => readConfig(path), isFailure(/not a multiple of num_key_value_heads 3/));
+  writeFileSync(file, JSON.stringify({ ...good, rope_scaling: { rope_type: "llama3", factor: 8 } }));
+  assert.throws(() => readConfig(path), isFailure(/rope_scaling of type "llama3" is not known/));
+  writeFileSync(file, JSON.stringify({ ...good, rope_scaling: { type: "dynamic", factor: 2 } }));
+  assert.equal(readConfig(path).family, "internlm2");
   assert.throws(() => readConfig(directory), isFailure(/no config.json/));
 });
 

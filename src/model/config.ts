@@ -59,6 +59,9 @@ export const sharedConfigSchema = z.looseObject({
 });
 export type SharedConfig = z.infer<typeof sharedConfigSchema>;
 
+/** Scalings that change nothing up to max_position_embeddings, which is as far as a decoder goes here. */
+const dormantScalings: ReadonlySet<string> = new Set(["default", "dynamic"]);
+
 /** Reads the shared fields; `path` names the file in errors. */
 export function parseSharedConfig(family: string, json: unknown, path: string): DecoderConfig {
   const parsed = sharedConfigSchema.safeParse(json);
@@ -74,6 +77,7 @@ export function parseSharedConfig(family: string, json: unknown, path: string): 
   const heads = raw.num_attention_heads;
   const kvHeads = raw.num_key_value_heads ?? heads;
   const headDim = raw.head_dim ?? raw.hidden_size / heads;
+  const scaling = raw.rope_scaling?.rope_type ?? raw.rope_scaling?.type;
   const problem =
     heads % kvHeads !== 0
       ? `num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`
@@ -81,7 +85,9 @@ export function parseSharedConfig(family: string, json: unknown, path: string): 
         ? `hidden_size ${raw.hidden_size} over num_attention_heads ${heads} gives head_dim ${headDim}, and rope needs an even integer`
         : raw.hidden_act !== undefined && raw.hidden_act !== "silu"
           ? `hidden_act is "${raw.hidden_act}", and only "silu" is known`
-          : undefined;
+          : scaling !== undefined && !dormantScalings.has(String(scaling))
+            ? `rope_scaling of type "${String(scaling)}" is not known; null and "dynamic" are`
+            : undefined;
   if (problem)
     throw new Failure("input", `${path}: ${problem}.`, "The config does not describe a model that can be built.");
   const eos = raw.eos_token_id ?? 2;

@@ -9,7 +9,6 @@ import {
   rmsNorm,
   sizeOf,
   tensor,
-  type RopeTables,
   type Tape,
   type Tensor,
 } from "../tensor/index.ts";
@@ -18,7 +17,7 @@ import { familyOf } from "./family.ts";
 import { fusedLayout, projectAndAttend, separateLayout, type Attend, type Projections } from "./layers/attention.ts";
 import { feedForward } from "./layers/feed-forward.ts";
 import { denseLinear, type Linear } from "./layers/linear.ts";
-import { ropeTables } from "./layers/rope-tables.ts";
+import { growingRopeTables, type RopeSource } from "./layers/rope-tables.ts";
 
 export interface Layer {
   attentionNorm: Tensor;
@@ -32,7 +31,7 @@ export interface Layer {
 
 export interface Decoder {
   readonly config: DecoderConfig;
-  readonly rope: RopeTables;
+  readonly rope: RopeSource;
   readonly layout: HeadLayout;
   embedding: Tensor;
   layers: Layer[];
@@ -53,7 +52,7 @@ export function buildDecoder(
   const table = get(names.embedding, [vocabSize, hiddenSize]);
   return {
     config,
-    rope: ropeTables(kernels, config.maxPositions, headDim, config.ropeTheta),
+    rope: growingRopeTables(kernels, headDim, config.ropeTheta, config.maxPositions),
     layout: names.layer(0).projections.length === 1 ? fusedLayout(config) : separateLayout(config),
     embedding: table,
     layers: Array.from({ length: config.layers }, (_, index) => {
@@ -131,6 +130,7 @@ export function replaceLinears(decoder: Decoder, replace: (linear: Linear) => Li
 /** ids, positions [rows] -> hidden states after the last norm [rows, hidden]. */
 export function decode(tape: Tape, decoder: Decoder, ids: Int32Array, positions: Int32Array, attend: Attend): Tensor {
   const { config } = decoder;
+  let longest = 0;
   for (const position of positions) {
     if (position < 0 || position >= config.maxPositions) {
       throw new Failure(
@@ -139,7 +139,9 @@ export function decode(tape: Tape, decoder: Decoder, ids: Int32Array, positions:
         "Use a shorter prompt, fewer new tokens, or a model with a longer context.",
       );
     }
+    longest = Math.max(longest, position + 1);
   }
+  const tables = decoder.rope(longest);
   let x = embedding(tape, decoder.embedding, ids);
   for (const [index, layer] of decoder.layers.entries()) {
     const attentionInput = rmsNorm(tape, x, layer.attentionNorm, config.rmsNormEps);
@@ -150,7 +152,7 @@ export function decode(tape: Tape, decoder: Decoder, ids: Int32Array, positions:
       layer.projections,
       decoder.layout,
       positions,
-      decoder.rope,
+      tables,
       attend,
     );
     const middle = layer.output.apply(tape, attended, x);
