@@ -60,7 +60,7 @@ export default defineBench({
     if (wanted.length > 0 && python === undefined) context.note(torchMissing);
     for (const threads of context.threads) {
       const script = join(import.meta.dirname, "../peers/matmul.py");
-      const peer = python && (await startPython(python, script, [String(threads)]));
+      const peer = python === undefined ? undefined : await startPython(python, script, [String(threads)]);
       for (const product of wanted) yield await measureProduct(product, threads, peer);
       peer?.close();
     }
