@@ -46,9 +46,15 @@ test("an answer is the same alone, in a crowd, in small steps and with too few p
   assert.deepEqual(await run(engineOf()), alone, "in one batch");
   assert.deepEqual(await run(engineOf(64, { stepRows: 7 })), alone, "in small chunks");
   assert.deepEqual(await run(engineOf(64, { maxSequences: 2 })), alone, "two at a time");
-  const tight = engineOf(6);
-  assert.deepEqual(await run(tight), alone, "with preemption");
-  assert.deepEqual(tight.statistics(), { running: 0, waiting: 0, pagesFree: 6, pagesTotal: 6 });
+  const rows: number[] = [];
+  for (const pages of [64, 6]) {
+    const runner = createTestRunner(tokenizer.vocabSize, pages);
+    const engine = createEngine({ id: "test", runner, tokenizer, maxPositions: 384 });
+    assert.deepEqual(await run(engine), alone, `with ${pages} pages`);
+    assert.deepEqual(engine.statistics(), { running: 0, waiting: 0, pagesFree: pages, pagesTotal: pages });
+    rows.push(runner.steps.reduce((sum, count) => sum + count, 0));
+  }
+  assert.ok(rows[1]! > rows[0]!, "with too few pages some rows are computed again");
 });
 
 test("prompts run in chunks beside the decoding of others", async () => {

@@ -4,12 +4,42 @@ import type { Tokenizer } from "../tokenizer/tokenizer.ts";
 import type { Runner } from "./runner.ts";
 
 export const controlNames = [
-  "<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|action_start|>", "<|action_end|>", "<|plugin|>", "<|interpreter|>",
-]; // prettier-ignore
+  "<unk>",
+  "<s>",
+  "</s>",
+  "<|im_start|>",
+  "<|im_end|>",
+  "<|action_start|>",
+  "<|action_end|>",
+  "<|plugin|>",
+  "<|interpreter|>",
+];
 const words = [
-  '{"', '":', '": ', '", "', '"}', "}}", "]]", "[[", '"name', "parameters", "true", "false", "null", "你好", "月",
-  "\\n", "\\\"", "123", "10", ".5", " the", "ing", "é", "\xe9",
-]; // prettier-ignore
+  '{"',
+  '":',
+  '": ',
+  '", "',
+  '"}',
+  "}}",
+  "]]",
+  "[[",
+  '"name',
+  "parameters",
+  "true",
+  "false",
+  "null",
+  "你好",
+  "月",
+  "\\n",
+  '\\"',
+  "123",
+  "10",
+  ".5",
+  " the",
+  "ing",
+  "é",
+  "\xe9",
+];
 
 /** Ids: control tokens, then 256 bytes, then words, then the upper half of a character. */
 export function createTestTokenizer(extraWords: readonly string[] = []): Tokenizer {

@@ -86,8 +86,10 @@ function createApp(gate: Gate, { maxBodyBytes = 8 * 2 ** 20, onError }: ServeOpt
     errorResponse(new HttpError(404, `There is no ${c.req.method} ${c.req.path} here.`, { code: "unknown_path" })),
   );
   app.onError((error, c) => {
+    // Nobody reads this answer, but it is counted.
+    if (c.req.raw.signal.aborted) return errorResponse(new HttpError(499, "The client left."));
     const known = toHttpError(error);
-    if (known.status === 500 && !c.req.raw.signal.aborted) onError?.(error);
+    if (known.status === 500) onError?.(error);
     return errorResponse(known);
   });
   return app;

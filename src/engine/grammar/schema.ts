@@ -23,10 +23,12 @@ type Schema = Record<string, unknown>;
 const maxDepth = 100;
 
 /** These say nothing about what is valid. */
-const annotations = new Set([
-  "$schema", "$id", "$anchor", "$comment", "$defs", "definitions", "title", "description", "default", "example",
-  "examples", "deprecated", "readOnly", "writeOnly", "contentEncoding", "contentMediaType",
-]); // prettier-ignore
+const annotations = new Set(
+  (
+    "$schema $id $anchor $comment $defs definitions title description default example examples deprecated readOnly " +
+    "writeOnly contentEncoding contentMediaType"
+  ).split(" "),
+);
 const typeKeywords: Record<string, readonly string[]> = {
   object: ["properties", "required", "additionalProperties", "propertyNames", "minProperties", "maxProperties"],
   array: ["items", "prefixItems", "minItems", "maxItems"],
