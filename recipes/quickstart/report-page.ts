@@ -64,7 +64,7 @@ export function reportPage(findings: Findings): string {
 </head>
 <body>
 <main>
-<h1>炼炉 Lianlu</h1>
+<h1>链路 Lianlu</h1>
 <p class="soft">From raw text to an agent, on this machine, on ${findings.date.slice(0, 10)}. Lianlu ${escapeHtml(findings.lianlu)}, ${escapeHtml(findings.instructionSet)} kernels, ${findings.threads} threads.</p>
 <div class="tiles">${tiles.map(([figure, label]) => `<div class="tile"><b>${escapeHtml(figure)}</b><span class="soft">${escapeHtml(label)}</span></div>`).join("")}</div>
 ${sections.join("\n")}

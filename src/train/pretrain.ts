@@ -34,10 +34,7 @@ export interface PretrainOptions {
   /** The checkpoint directory to write. */
   out: string;
   /** The shape of the model; what the tokenizer decides is filled in. */
-  model: Pick<
-    DecoderConfig,
-    "family" | "hiddenSize" | "layers" | "heads" | "kvHeads" | "intermediateSize" | "tieEmbeddings"
-  >;
+  model: Pick<DecoderConfig, "family" | "hiddenSize" | "layers" | "heads" | "kvHeads" | "intermediateSize">;
   /** Longest piece of a document seen at once, in tokens; also the model's maximum positions. */
   length: number;
   /** Tokens a batch, and batches a step. */
@@ -90,6 +87,7 @@ export async function* pretrain(options: PretrainOptions): Job<PretrainResult> {
       rmsNormEps: 1e-5,
       ropeTheta: 10000,
       maxPositions: options.length,
+      tieEmbeddings: false,
       bosTokenId: tokenizer.bosId ?? tokenizer.eosId,
       eosTokenIds: [...tokenizer.stopIds],
       padTokenId: tokenizer.padId ?? tokenizer.eosId,

@@ -50,7 +50,6 @@ const options: Omit<PretrainOptions, "signal" | "out"> = {
     heads: 4,
     kvHeads: 2,
     intermediateSize: 64,
-    tieEmbeddings: false,
   },
   length: 24,
   batchTokens: 64,

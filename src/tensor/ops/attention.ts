@@ -5,14 +5,7 @@ import { rowsOf, type Tensor } from "../tensor.ts";
 import type { Tape } from "../tape.ts";
 
 /** q, k, v in `layout` (one fused tensor may be all three); starts [rows]: the first row each row sees -> [rows, heads * headDim]. */
-export function attention(
-  tape: Tape,
-  q: Tensor,
-  k: Tensor,
-  v: Tensor,
-  starts: Int32Array,
-  layout: HeadLayout,
-): Tensor {
+export function attention(tape: Tape, q: Tensor, k: Tensor, v: Tensor, starts: Int32Array, layout: HeadLayout): Tensor {
   const rows = rowsOf(q);
   const out = tape.take([rows, layout.heads * layout.headDim], "attention");
   const lse = tape.take([rows, layout.heads], "attention.lse");
@@ -24,9 +17,7 @@ export function attention(
       const dq = tape.gradientOf(q).grad;
       const dk = tape.gradientOf(k).grad;
       const dv = tape.gradientOf(v).grad;
-      tape.kernels.attentionBackward(
-        dq, dk, dv, out.grad!, out.data, lse.data, q.data, k.data, v.data, starts, layout,
-      );
+      tape.kernels.attentionBackward(dq, dk, dv, out.grad!, out.data, lse.data, q.data, k.data, v.data, starts, layout);
     });
   } else {
     tape.give(lse);
