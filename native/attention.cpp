@@ -214,7 +214,7 @@ void packPage(
   copyRows(values, layout.headDim, v + layout.value(row, kvHead), layout.vStride, count, layout.headDim);
 }
 
-/** Documents of at most `pages` pages, `numbers` 0, 1, 2...; a task is a document and a key head, and packs its own pages. */
+/** Documents of at most `pages` pages; a task is a document and a key head, and packs its own pages, `numbers` 0, 1, 2... */
 void attendDocuments(
     const Run* runs, long documents, const int32_t* numbers, long pages, float* out, float* lse, const float* q,
     const float* k, const float* v, const HeadLayout& layout) {
@@ -254,7 +254,8 @@ void attention(
     if (page > longest) longest = page;
   }
   // How the work is shared changes no bit, so it may depend on how many share it.
-  const bool own = (size_t)(2 * longest * panel) * sizeof(float) <= ownPanelBytes && documents * kvHeads >= 4 * threads();
+  const size_t ownBytes = (size_t)(2 * longest * panel) * sizeof(float);
+  const bool own = ownBytes <= ownPanelBytes && documents * kvHeads >= 4 * threads();
 
   const size_t panelBytes = own ? 0 : (size_t)(pages * kvHeads * panel) * sizeof(float);
   char* memory = static_cast<char*>(sharedScratch(
