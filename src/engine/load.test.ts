@@ -78,7 +78,7 @@ test("a row's logits are the same to the bit alone, in any batch, chunk and numb
   setThreads(threadsBefore);
 });
 
-test("a checkpoint answers the same alone, in company and in a thread of its own", async () => {
+test("a checkpoint answers the same alone, in company and in a thread of its own", async (t) => {
   const notes: string[] = [];
   const model = await load(checkpoint, { onNote: (text) => notes.push(text), id: "tiny" });
   assert.equal(model.id, "tiny");
@@ -91,9 +91,9 @@ test("a checkpoint answers the same alone, in company and in a thread of its own
   );
   assert.deepEqual(company[2], alone);
   const thread = await load(checkpoint, { worker: true });
+  t.after(() => thread.close());
   assert.deepEqual(await collect(thread.generate(request)), alone);
   assert.deepEqual(await thread.score(["床前明月光"]), await model.score(["床前明月光"]));
-  await thread.close();
 
   const schema = {
     type: "object",

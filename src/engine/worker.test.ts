@@ -20,7 +20,7 @@ function openModel(onCrash?: (error: Error) => void): Promise<LanguageModel> {
       const { createTestRunner, createTestTokenizer } = await import(urls.support);
       const { serveModel } = await import(urls.thread);
       const tokenizer = createTestTokenizer();
-      const model = createEngine({ id: "remote", runner: createTestRunner(tokenizer.vocabSize, 64), tokenizer, maxPositions: 4096 });
+      const model = createEngine({ id: "remote", runner: createTestRunner(tokenizer.vocabSize, 64, { delay: 1 }), tokenizer, maxPositions: 4096 });
       serveModel(parentPort, { ...model, generate(request) {
         if (request.input.prompt === "crash") process.exit(7);
         if (request.input.prompt === "throw") setImmediate(() => { throw new Error("out of nowhere"); });
@@ -30,8 +30,9 @@ function openModel(onCrash?: (error: Error) => void): Promise<LanguageModel> {
   return connectWorker(new Worker(source, { eval: true }), onCrash ? { onCrash } : {});
 }
 
-test("a model in a thread answers, scores, refuses, is cancelled and closes", async () => {
+test("a model in a thread answers, scores, refuses, is cancelled and closes", async (t) => {
   const model = await openModel();
+  t.after(() => model.close());
   assert.deepEqual([model.id, model.contextLength], ["remote", 4096]);
   const first = await collect(model.generate({ input: { prompt: "a" }, maxTokens: 20 }));
   const second = await collect(model.generate({ input: { prompt: "a" }, maxTokens: 20 }));
@@ -59,9 +60,10 @@ for (const [prompt, message] of [
   ["crash", /The model's thread ended with code 7/],
   ["throw", /The model's thread stopped: out of nowhere/],
 ] as const) {
-  test(`a thread that dies (${prompt}) fails the requests under way and later ones`, async () => {
+  test(`a thread that dies (${prompt}) fails the requests under way and later ones`, async (t) => {
     const crashes: string[] = [];
     const model = await openModel((error) => crashes.push(error.message));
+    t.after(() => model.close());
     const underWay = collect(model.generate({ input: { prompt: "a" }, maxTokens: 4000 }));
     const failed = assert.rejects(underWay, { name: "Failure", kind: "environment", message });
     await assert.rejects(collect(model.generate({ input: { prompt } })), { message });

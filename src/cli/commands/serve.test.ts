@@ -28,8 +28,9 @@ async function run(input: string, ...words: string[]): Promise<{ out: string; er
   return { out, errors, code: code as number };
 }
 
-test("serve answers the official client, refuses a port in use, and stops on SIGTERM", async () => {
+test("serve answers the official client, refuses a port in use, and stops on SIGTERM", async (t) => {
   const child = lianlu("serve", checkpoint, "--port", "0", "--name", "tiny", "--json");
+  t.after(() => child.kill("SIGKILL"));
   let written = "";
   child.stdout!.setEncoding("utf8").on("data", (piece: string) => (written += piece));
   let url: string | undefined;
