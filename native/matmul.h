@@ -12,7 +12,10 @@ enum class MatmulForm { nn, nt, tn };
 constexpr long panelColumns = 32;
 
 struct MatmulKernels {
-  /** out[m,n] = or += op(a) op(b). Each output is summed over k in order, in blocks of 2048 that are added in order. */
+  /**
+   * out[m,n] = or += op(a) op(b). Each output is one chain of fused multiply-adds over k in order, which begins with 0,
+   * or with what out holds: so adding two halves of k one after the other gives the bits of the whole.
+   */
   void (*matmul)(float* out, const float* a, const float* b, long m, long n, long k, MatmulForm form, bool accumulate);
   /** Weight [outputs, inputs] into panels. */
   void (*packWeight)(float* packed, const float* weight, long outputs, long inputs);

@@ -1,5 +1,5 @@
 // The innermost block of a product of floats: a few rows of A by one packed panel of 32 columns of B, in registers.
-// Every output is one chain of fused multiply-adds over the depth, whatever the block's height.
+// Every output is one chain of fused multiply-adds along the depth, whatever the block's height.
 #pragma once
 
 #include "simd.h"
@@ -21,49 +21,68 @@ constexpr long panelStep = 32;
 /** How the rows of A lie: along k in memory, or across it, so that neighbours in memory are neighbouring rows. */
 enum class RowsLie { along, across };
 
+/** Depths after which a tile looks ahead. */
+constexpr long stretch = 64;
+
+/** What a tile asks memory for meanwhile: in every stretch so many rows of 32 floats, at a step. */
+struct Ahead {
+  const float* at = nullptr;
+  long step = 0, rows = 0;
+};
+
 /**
- * c[rows, columns] = or += A[rows, depth] B[depth, columns]; columns <= 32.
- * The number of row i at depth p is a[i * aStep + p] (along) or a[p * aStep + i] (across).
+ * c[rows, columns] = or += A[rows, depth] B[depth, columns]; columns <= 32. A sum that is added to goes on from what c holds.
+ * The number of row i at depth p is a[i * aStep + p], or a[p * aStep + i] across.
  */
 template <int rows, RowsLie lie>
-void tile(float* c, long cStep, const float* a, long aStep, const float* panel, long depth, int columns, bool accumulate) {
+void tile(float* c, long cStep, const float* a, long aStep, const float* panel, long depth, int columns, bool accumulate,
+          const Ahead& ahead) {
   for (int v = 0; v < 2; v += tileVectors) {
     const int width = columns - v * lanes;
     if (width <= 0) return;
     const float* b = panel + v * lanes;
     float* to = c + v * lanes;
-    LIANLU_UNROLL
-    for (int i = 0; i < rows; i++) {
-      LIANLU_UNROLL
-      for (int u = 0; u < tileVectors; u++) prefetchToWrite(to + i * cStep + u * lanes);
-    }
     vf sums[rows][tileVectors];
     LIANLU_UNROLL
     for (int i = 0; i < rows; i++) {
       LIANLU_UNROLL
-      for (int u = 0; u < tileVectors; u++) sums[i][u] = zero();
-    }
-    // One pointer for three rows: the others are reached by the step, once and twice.
-    const float* base[(rows + 2) / 3];
-    LIANLU_UNROLL
-    for (int g = 0; g < (rows + 2) / 3; g++) base[g] = lie == RowsLie::along ? a + 3 * g * aStep : a;
-    for (long p = 0; p < depth; p++) {
-      vf across[tileVectors];
-      LIANLU_UNROLL
-      for (int u = 0; u < tileVectors; u++) across[u] = load(b + u * lanes);
-      b += panelStep;
-      LIANLU_UNROLL
-      for (int i = 0; i < rows; i++) {
-        vf x = broadcast(lie == RowsLie::along ? base[i / 3][(i % 3) * aStep] : base[0][i]);
-        keepInRegister(x);
-        LIANLU_UNROLL
-        for (int u = 0; u < tileVectors; u++) sums[i][u] = fma(x, across[u], sums[i][u]);
+      for (int u = 0; u < tileVectors; u++) {
+        const int count = width - u * lanes;
+        float* at = to + i * cStep + u * lanes;
+        sums[i][u] = !accumulate || count <= 0 ? zero() : count >= lanes ? load(at) : loadFirst(at, count);
+        prefetchToWrite(at);
       }
-      if (lie == RowsLie::along) {
+    }
+    const float* next = ahead.at;
+    for (long done = 0; done < depth; done += stretch) {
+      const long count = depth - done < stretch ? depth - done : stretch;
+      for (long r = 0; r < ahead.rows; r++, next += ahead.step) {
+        prefetchFar(next);
+        prefetchFar(next + lanes);
+      }
+      const float* from = lie == RowsLie::across ? a + done * aStep : a + done;
+      // One pointer for three rows: the others are reached by the step, once and twice.
+      const float* base[(rows + 2) / 3];
+      LIANLU_UNROLL
+      for (int g = 0; g < (rows + 2) / 3; g++) base[g] = lie == RowsLie::across ? from : from + 3 * g * aStep;
+      for (long p = 0; p < count; p++) {
+        vf across[tileVectors];
         LIANLU_UNROLL
-        for (int g = 0; g < (rows + 2) / 3; g++) base[g]++;
-      } else {
-        base[0] += aStep;
+        for (int u = 0; u < tileVectors; u++) across[u] = load(b + u * lanes);
+        b += panelStep;
+        LIANLU_UNROLL
+        for (int i = 0; i < rows; i++) {
+          vf x = broadcast(lie == RowsLie::across ? base[0][i] : base[i / 3][(i % 3) * aStep]);
+          keepInRegister(x);
+          LIANLU_UNROLL
+          for (int u = 0; u < tileVectors; u++) sums[i][u] = fma(x, across[u], sums[i][u]);
+        }
+        if (lie == RowsLie::across) {
+          base[0] += aStep;
+        } else {
+          LIANLU_UNROLL
+          for (int g = 0; g < (rows + 2) / 3; g++) base[g]++;
+        }
       }
     }
     LIANLU_UNROLL
@@ -73,16 +92,16 @@ void tile(float* c, long cStep, const float* a, long aStep, const float* panel, 
         float* at = to + i * cStep + u * lanes;
         const int count = width - u * lanes;
         if (count >= lanes) {
-          store(at, accumulate ? add(load(at), sums[i][u]) : sums[i][u]);
+          store(at, sums[i][u]);
         } else if (count > 0) {
-          storeFirst(at, accumulate ? add(loadFirst(at, count), sums[i][u]) : sums[i][u], count);
+          storeFirst(at, sums[i][u], count);
         }
       }
     }
   }
 }
 
-using Tile = void (*)(float*, long, const float*, long, const float*, long, int, bool);
+using Tile = void (*)(float*, long, const float*, long, const float*, long, int, bool, const Ahead&);
 
 template <RowsLie lie, int rows>
 constexpr void fillTiles(Tile* tiles) {

@@ -436,6 +436,8 @@ LIANLU_INLINE void keepInRegister(vf& a) {
 
 /** Asks for the line at p early, to read. */
 LIANLU_INLINE void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+/** Likewise, but only as far as the second-level cache. */
+LIANLU_INLINE void prefetchFar(const void* p) { __builtin_prefetch(p, 0, 2); }
 /** Asks for the line at p early, to write. */
 LIANLU_INLINE void prefetchToWrite(const void* p) { __builtin_prefetch(p, 1, 3); }
 

@@ -5,7 +5,7 @@ import { seededNumbers } from "./case.ts";
 
 const forms: readonly MatmulForm[] = ["nn", "nt", "tn"];
 
-/** m, n, k: empty, single, tails of every block, several blocks along k, rows that must be packed, enough work for threads. */
+/** m, n, k: empty, single, tails of every block, several steps along k, rows that collide in a cache, more rows than columns, enough work for threads. */
 const shapes: readonly (readonly [number, number, number])[] = [
   [0, 5, 7],
   [5, 0, 7],
@@ -21,6 +21,11 @@ const shapes: readonly (readonly [number, number, number])[] = [
   [130, 70, 256],
   [3, 70, 4100],
   [31, 33, 2049],
+  [33, 31, 2049],
+  [40, 70, 1024],
+  [30, 65, 4096],
+  [128, 130, 200],
+  [300, 20, 70],
 ];
 
 /** Fused chains differ from a sum in float64 by the square root of their length in roundings, mostly; this is far above. */
