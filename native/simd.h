@@ -15,7 +15,7 @@
 #elif defined(__AVX2__) && defined(__FMA__)
 #include <immintrin.h>
 #define LIANLU_SIMD_AVX2 1
-#elif defined(__ARM_NEON) && defined(__aarch64__)
+#elif defined(__ARM_NEON) && defined(__aarch64__) && !defined(LIANLU_PLAIN)
 #include <arm_neon.h>
 #define LIANLU_SIMD_NEON 1
 #endif

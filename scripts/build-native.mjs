@@ -50,7 +50,7 @@ const x64Sets = {
 /** Instruction sets of this processor family and the flags that allow them. @returns {Record<string, string[]>} */
 function instructionSets() {
   if (process.arch === "x64") return x64Sets;
-  return process.arch === "arm64" ? { plain: [], neon: [] } : { plain: [] };
+  return process.arch === "arm64" ? { plain: ["-DLIANLU_PLAIN"], neon: [] } : { plain: [] };
 }
 /**
  * @typedef {{ source: string, label: string, flags: string[], object: string }} Unit
