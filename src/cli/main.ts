@@ -1,5 +1,6 @@
 // The command line: finds the verb's file in commands/, parses, runs, and turns the outcome into words and an exit code.
 import { readdirSync, readFileSync } from "node:fs";
+import { environmentFailure } from "../formats/manifest.ts";
 import { exitCodes, Failure } from "../protocol/index.ts";
 import type { Command, CommandContext } from "./command.ts";
 import { commandHelp, overview } from "./help.ts";
@@ -12,13 +13,22 @@ const interrupted = 130;
 await main(process.argv.slice(2));
 
 async function main(args: readonly string[]): Promise<void> {
-  // A reader that has enough (`| head`) is no defect.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    process.exit(error.code === "EPIPE" ? 0 : exitCodes.environment);
-  });
+  process.stdout.on("error", leaveUnwritten);
+  // Whoever does not read the bars still wants the work done.
+  process.stderr.on("error", () => {});
   const code = await dispatch(args);
   // Once written, leave: an idle thread pool or socket must not keep the command open.
-  process.stdout.write("", () => process.stderr.write("", () => process.exit(code)));
+  process.stdout.write("", (error) => {
+    if (error) leaveUnwritten(error);
+    process.stderr.write("", () => process.exit(code));
+  });
+}
+
+/** A reader that has enough (`| head`) is no defect; a full disk is an error. */
+function leaveUnwritten(error: NodeJS.ErrnoException): void {
+  if (error.code === "EPIPE") process.exit(0);
+  process.stderr.write(`lianlu: standard output cannot be written: ${error.message}\n`);
+  process.exit(exitCodes.environment);
 }
 
 async function dispatch(args: readonly string[]): Promise<number> {
@@ -86,7 +96,8 @@ async function run(
       process.stderr.write("Interrupted.\n");
       return interrupted;
     }
-    return explain(verb, error, json);
+    // What the disk says where nobody has put it into words yet.
+    return explain(verb, environmentFailure(error, typeof options.out === "string" ? options.out : "the disk"), json);
   } finally {
     release();
   }

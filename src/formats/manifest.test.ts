@@ -53,10 +53,10 @@ test("one of the same kind is replaced; anything else is refused and left alone"
   assert.equal(readFileSync(place("one/a.txt"), "utf8"), "again");
   assert.ok(!existsSync(place("one.old")));
   const tokens = { ...corpus, kind: "tokens" };
-  await assert.rejects(writeArtifact(place("one"), tokens, fill("x")), isFailure("usage", /holds a corpus/));
+  await assert.rejects(writeArtifact(place("one"), tokens, fill("x")), isFailure("usage", /of kind "corpus"/));
   mkdirSync(place("mine"));
   writeFileSync(place("mine/precious"), "1");
-  await assert.rejects(writeArtifact(place("mine"), corpus, fill("x")), isFailure("usage", /something else/));
+  await assert.rejects(writeArtifact(place("mine"), corpus, fill("x")), isFailure("usage", /holds other files/));
   assert.deepEqual(readdirSync(place("mine")), ["precious"]);
   await assert.rejects(writeArtifact(place("mine/precious"), corpus, fill("x")), isFailure("usage", /is a file/));
 });

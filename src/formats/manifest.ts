@@ -83,7 +83,12 @@ export function beginArtifact(dir: string, artifact: ArtifactOptions): ArtifactW
     refuseSecondWriter(target, partialDir);
     rmSync(partialDir, { recursive: true, force: true });
     mkdirSync(partialDir, { recursive: true });
-    writeFileSync(join(partialDir, WRITER_NAME), String(process.pid));
+    try {
+      writeFileSync(join(partialDir, WRITER_NAME), String(process.pid));
+    } catch (error) {
+      rmSync(partialDir, { recursive: true, force: true });
+      throw error;
+    }
   } catch (error) {
     throw environmentFailure(error, target);
   }
@@ -163,6 +168,14 @@ export async function writeArtifact(
 }
 
 /**
+ * Refuses early what `beginArtifact` would refuse at the end of long work: a place that holds something else.
+ * @throws Failure "usage".
+ */
+export function checkArtifactPlace(dir: string, kind: string): void {
+  refuseForeign(resolve(dir), kind);
+}
+
+/**
  * Reads and checks the manifest of an artifact.
  * @throws Failure "input" where there is none, it is broken or of another kind than expected.
  */
@@ -198,7 +211,7 @@ export function readManifest(dir: string, expectedKind?: string): Manifest {
     throw new Failure(
       "input",
       `${dir} is of kind "${parsed.data.kind}", expected "${expectedKind}"`,
-      `Give a directory that holds a ${expectedKind}.`,
+      `Give a directory of kind "${expectedKind}"; \`lianlu show DIR\` says what a directory is.`,
     );
   }
   return parsed.data;
@@ -230,14 +243,16 @@ export async function hashInput(path: string): Promise<ManifestInput> {
 /** Turns what the disk says (full, no permission, read-only) into a Failure; other errors are returned as they are. */
 export function environmentFailure(error: unknown, path: string): unknown {
   if (error instanceof Failure || !(error instanceof Error)) return error;
-  const { code, path: place } = error as NodeJS.ErrnoException;
-  const explanation = code === undefined ? undefined : diskErrors[code];
+  const { code, syscall, path: place } = error as NodeJS.ErrnoException;
+  // Making a directory on a read-only file system is refused as ENOENT when its parents may be made, too.
+  const explanation = code === "ENOENT" && syscall === "mkdir" ? cannotMake : diskErrors[code ?? ""];
   if (explanation === undefined) return error;
   const [what, hint] = explanation;
   return new Failure("environment", `${place ?? path}: ${what}`, hint, { cause: error });
 }
 const FREE_SPACE = "Free some space or choose a directory on another disk; nothing half-written was kept.";
 const CHOOSE_DIRECTORY = "Choose a directory that you may write to, or change its permissions.";
+const cannotMake = ["the directory cannot be made here; the file system may be read-only", CHOOSE_DIRECTORY] as const;
 const diskErrors: Record<string, readonly [what: string, hint: string]> = {
   ENOSPC: ["no space left on the disk", FREE_SPACE],
   EDQUOT: ["your disk quota is used up", FREE_SPACE],
@@ -256,13 +271,14 @@ function refuseForeign(target: string, kind: string): void {
   if (readdirSync(target).length === 0) return;
   let existing: string;
   try {
-    existing = `a ${readManifest(target).kind}`;
+    const { kind: found } = readManifest(target);
+    if (found === kind) return;
+    existing = `an artifact of kind "${found}"`;
   } catch {
-    existing = "something else";
+    existing = "other files";
   }
-  if (existing === `a ${kind}`) return;
   const hint = "Choose another output directory, or delete this one yourself if it is not needed.";
-  throw new Failure("usage", `${target} holds ${existing} and would be replaced by a ${kind}`, hint);
+  throw new Failure("usage", `${target} holds ${existing}, and one of kind "${kind}" would take its place`, hint);
 }
 
 function refuseSecondWriter(target: string, partialDir: string): void {

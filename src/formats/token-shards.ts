@@ -3,7 +3,7 @@
 // Layout, little-endian: a header of 64 bytes (magic "LIANLUTK", u32 version, u32 bytes a token, u32 vocabulary size,
 // u32 documents, u64 tokens, 32 bytes tokenizer id), the tokens as u16 (vocabularies up to 65,536) or u32, padding to
 // four bytes, and for each document the u32 position after its last token.
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readdirSync, statSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Failure } from "../protocol/errors.ts";
 import { openBinary } from "./binary-file.ts";
@@ -163,7 +163,7 @@ interface Shard {
  * Throws Failure("input") where the split is missing, a shard is cut short, or shards do not belong together.
  */
 export function openTokens(dir: string, split: Split): TokenDocuments {
-  const names = existsSync(dir)
+  const names = statSync(dir, { throwIfNoEntry: false })?.isDirectory()
     ? readdirSync(dir)
         .filter((name) => name.startsWith(`${split}-`) && name.endsWith(".bin"))
         .sort()

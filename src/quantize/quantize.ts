@@ -3,7 +3,7 @@
 import { copyFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { type GgufValue, writeGguf } from "../formats/gguf.ts";
-import { beginArtifact, hashInput } from "../formats/manifest.ts";
+import { beginArtifact, environmentFailure, hashInput } from "../formats/manifest.ts";
 import { openTokens } from "../formats/token-shards.ts";
 import { type Kernels, loadKernels } from "../kernels/index.ts";
 import {
@@ -136,6 +136,8 @@ export async function* quantize(options: QuantizeOptions, kernels: Kernels = loa
     const { tensors: _, ...metrics } = report;
     await writer.commit(metrics);
     return report;
+  } catch (error) {
+    throw environmentFailure(error, out);
   } finally {
     writer.discard();
   }
@@ -215,8 +217,8 @@ function refuseWorse({ scheme, worst }: QuantizeReport, quality: Quality, limit:
   );
 }
 
-/** Bytes of the safetensors of a checkpoint directory. */
+/** Bytes of the weights of a checkpoint directory; the state of its training beside them does not count. */
 function weightFileBytes(directory: string): number {
-  const files = readdirSync(directory).filter((name) => name.endsWith(".safetensors"));
+  const files = readdirSync(directory).filter((name) => /^model.*\.safetensors$/.test(name));
   return files.reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
 }

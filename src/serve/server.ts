@@ -103,9 +103,13 @@ function listen(server: Server, host: string, port: number): Promise<void> {
         EACCES: `Port ${port} on ${host} may not be used by this account.`,
         EADDRNOTAVAIL: `${host} is no address of this machine.`,
       };
+      const hint =
+        cause.code === "EADDRNOTAVAIL"
+          ? "Choose another with --host; 127.0.0.1 is this machine alone."
+          : "Choose another with --port, or stop the program that listens there.";
       const message = reason[cause.code ?? ""] ?? `The server cannot listen on ${host}:${port}: ${cause.message}.`;
       reject(
-        new Failure("environment", message, "Choose another with --port, or stop the program that listens there.", {
+        new Failure("environment", message, hint, {
           cause,
         }),
       );

@@ -25,6 +25,8 @@ export interface PlainError {
   stack: string | undefined;
   kind: FailureKind | undefined;
   hint: string | undefined;
+  /** Of an error of the system: ENOSPC, and what it happened to. */
+  system: { code: string; syscall: string | undefined; path: string | undefined } | undefined;
 }
 
 /**
@@ -79,18 +81,20 @@ export async function runInWorker<Result>(
 export function toPlain(error: unknown): PlainError {
   const failure = error instanceof Failure ? error : undefined;
   const known = error instanceof Error ? error : new Error(String(error));
+  const { code, syscall, path } = known as NodeJS.ErrnoException;
   return {
     name: known.name,
     message: known.message,
     stack: known.stack,
     kind: failure?.kind,
     hint: failure?.hint,
+    system: code === undefined ? undefined : { code, syscall, path },
   };
 }
 
-function fromPlain({ name, message, stack, kind, hint }: PlainError): Error {
+function fromPlain({ name, message, stack, kind, hint, system }: PlainError): Error {
   const error = kind === undefined ? new Error(message) : new Failure(kind, message, hint);
   if (kind === undefined && name !== "Error") Object.defineProperty(error, "name", { value: name });
   if (stack !== undefined) Object.defineProperty(error, "stack", { value: stack });
-  return error;
+  return Object.assign(error, system);
 }
