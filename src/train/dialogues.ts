@@ -1,5 +1,6 @@
 // Dialogues to training sequences: loss on what the assistant says and on the token that ends its turn, nothing else
 // (XTuner's dialect: the line break after the turn is masked).
+import { statSync } from "node:fs";
 import { readJsonLines } from "../formats/jsonl.ts";
 import { Failure } from "../protocol/errors.ts";
 import { messageSchema, type Message } from "../protocol/message.ts";
@@ -14,6 +15,13 @@ const maxLineBytes = 16 << 20;
 
 /** Reads a JSON-lines file of `{"messages": [...]}` (OpenAI's format); a bad line is a Failure that names it. */
 export async function readDialogues(path: string): Promise<Message[][]> {
+  if (!statSync(path, { throwIfNoEntry: false })?.isFile()) {
+    throw new Failure(
+      "input",
+      `${path}: there is no such file of dialogues.`,
+      "Give a file of JSON lines, or a directory that `lianlu instructions` wrote.",
+    );
+  }
   const dialogues: Message[][] = [];
   for await (const entry of readJsonLines(path, { maxLineBytes })) {
     if ("error" in entry) {

@@ -1,7 +1,7 @@
 // Fine-tuning by LoRA on dialogues: an adapter directory, and where it is asked for a merged checkpoint.
 import { copyFileSync } from "node:fs";
-import { join } from "node:path";
-import { beginArtifact, hashInput, writeArtifact } from "../formats/manifest.ts";
+import { join, resolve } from "node:path";
+import { checkArtifactPlace, hashInput, writeArtifact } from "../formats/manifest.ts";
 import { loadKernels } from "../kernels/index.ts";
 import {
   addLora,
@@ -66,6 +66,7 @@ const stepShare = 0.85;
 
 export async function* finetune(options: FinetuneOptions): Job<FinetuneResult> {
   const kernels = loadKernels();
+  checkPlaces(options);
   const decoder = loadCheckpoint(options.model, kernels);
   const { config } = decoder;
   const tokenizer = loadTokenizer(options.model);
@@ -90,14 +91,16 @@ export async function* finetune(options: FinetuneOptions): Job<FinetuneResult> {
     throw new Failure(
       "input",
       `${options.data}: no dialogue of at most ${longest} tokens is left to train on.`,
-      "Raise --batch-tokens or shorten the dialogues.",
+      longest < config.maxPositions
+        ? "Raise --batch-tokens or shorten the dialogues."
+        : "The model was made for no more: shorten the dialogues, or pretrain with a larger --length.",
     );
   }
 
   const { signal, out, merged, until, ...shaping } = options;
   const inputs = { model: await hashInput(options.model), data: await hashInput(options.data) };
-  const run = openRunDirectory(out, { ...shaping, until, inputs: [inputs.model.sha256, inputs.data.sha256] });
   const pairs = addLora(kernels, decoder, options.lora, options.seed);
+  const run = openRunDirectory(out, { ...shaping, until, inputs: [inputs.model.sha256, inputs.data.sha256] });
   const trained = pairs.flatMap(({ a, b }) => [a, b]);
   makeTrainable(kernels, trained);
   const optimizer = createAdamW(kernels, trained, options.optimizer);
@@ -154,15 +157,12 @@ export async function* finetune(options: FinetuneOptions): Job<FinetuneResult> {
     tokensPerSecond: result.tokensPerSecond,
   };
   const artifact = { inputs, options: { ...shaping, until, steps: totalSteps }, seed: options.seed };
-  const writer = beginArtifact(out, { kind: "adapter", ...artifact });
-  try {
-    saveAdapter(writer.partialDir, pairs, options.lora, options.model);
-    copyTokenizer(options.model, writer.partialDir);
-    copyFileSync(join(run.path, "metrics.jsonl"), join(writer.partialDir, "metrics.jsonl"));
-    await writer.commit(metrics);
-  } finally {
-    writer.discard();
-  }
+  await writeArtifact(out, { kind: "adapter", ...artifact }, (directory) => {
+    saveAdapter(directory, pairs, options.lora, options.model);
+    copyTokenizer(options.model, directory);
+    copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl"));
+    return Promise.resolve(metrics);
+  });
   if (merged !== undefined) {
     mergeLora(kernels, decoder, pairs, options.lora);
     await writeArtifact(merged, { kind: "checkpoint", ...artifact }, (directory) => {
@@ -181,6 +181,19 @@ export async function* finetune(options: FinetuneOptions): Job<FinetuneResult> {
     validationLoss: result.validationLoss,
     curve: result.curve,
   };
+}
+
+function checkPlaces({ model, out, merged }: FinetuneOptions): void {
+  checkArtifactPlace(out, "adapter");
+  if (merged === undefined) return;
+  checkArtifactPlace(merged, "checkpoint");
+  if ([out, model].some((path) => resolve(path) === resolve(merged))) {
+    throw new Failure(
+      "usage",
+      `--merged ${merged} is the place of the adapter or of the model itself.`,
+      "Choose a directory of its own.",
+    );
+  }
 }
 
 function split(examples: readonly Example[], seed: number): [train: Example[], validation: Example[]] {

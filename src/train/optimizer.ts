@@ -90,7 +90,7 @@ function gradientNorm(kernels: Kernels, parameters: readonly Tensor[], step: num
       throw new Failure(
         "numeric",
         `Step ${step}: the gradient of ${name} is not finite.`,
-        "The last good snapshot is kept. Lower the learning rate, lengthen the warm-up, or look at the data of this step.",
+        "Lower the learning rate, lengthen the warm-up, or look at the data of this step.",
       );
     }
     sum += squares;

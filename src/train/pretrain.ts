@@ -1,7 +1,7 @@
 // Pre-training: a fresh decoder on token shards, to a checkpoint directory.
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
-import { beginArtifact, hashInput, readManifest } from "../formats/manifest.ts";
+import { checkArtifactPlace, hashInput, readManifest, writeArtifact } from "../formats/manifest.ts";
 import { openTokens } from "../formats/token-shards.ts";
 import { loadKernels, type Kernels } from "../kernels/index.ts";
 import {
@@ -68,6 +68,7 @@ const stepShare = 0.85;
 
 export async function* pretrain(options: PretrainOptions): Job<PretrainResult> {
   const kernels = loadKernels();
+  checkArtifactPlace(options.out, "checkpoint");
   readManifest(options.tokens, "tokens");
   const tokenizer = loadTokenizer(options.tokens);
   const trainSplit = openTokens(options.tokens, "train");
@@ -150,21 +151,21 @@ export async function* pretrain(options: PretrainOptions): Job<PretrainResult> {
     });
     const validationLoss = meanLoss(tape, decoder, validation);
 
-    const writer = beginArtifact(out, {
+    const artifact = {
       kind: "checkpoint",
       inputs: { tokens: tokensInput },
       options: { ...shaping, until, steps: totalSteps, config },
       seed: options.seed,
-    });
-    try {
-      saveCheckpoint(writer.partialDir, decoder, options.tokens);
+    };
+    await writeArtifact(out, artifact, (directory) => {
+      saveCheckpoint(directory, decoder, options.tokens);
       // Kept so that training can be taken up again, and compared.
-      writeTrainingState(join(writer.partialDir, "training-state.safetensors"), optimizer, {
+      writeTrainingState(join(directory, "training-state.safetensors"), optimizer, {
         step: result.steps,
         sampler: result.sampler,
       });
-      copyFileSync(join(run.path, "metrics.jsonl"), join(writer.partialDir, "metrics.jsonl"));
-      await writer.commit({
+      copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl"));
+      return Promise.resolve({
         parameters,
         steps: result.steps,
         trainLoss: result.lastLoss,
@@ -173,9 +174,7 @@ export async function* pretrain(options: PretrainOptions): Job<PretrainResult> {
         trigramLoss: baselines.trigram,
         tokensPerSecond: result.tokensPerSecond,
       });
-    } finally {
-      writer.discard();
-    }
+    });
     run.remove();
     return {
       parameters,

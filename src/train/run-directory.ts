@@ -1,10 +1,11 @@
 // OUT.training: where a run lives until its result is whole. It remembers the options, so that a run that is
-// started again goes on, and one with other options is told apart.
+// started again goes on, and one with other options is told apart. A run without a snapshot has nothing to lose.
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { environmentFailure } from "../formats/manifest.ts";
 import { Failure } from "../protocol/errors.ts";
+import { hasSnapshot } from "./snapshot.ts";
 
 export interface RunDirectory {
   readonly path: string;
@@ -16,13 +17,21 @@ export interface RunDirectory {
 
 /** Opens or makes the run directory of `out`. `options` are all that shapes the result, the inputs' hashes among them. */
 export function openRunDirectory(out: string, options: Record<string, unknown>): RunDirectory {
-  const path = `${out}.training`;
+  // Resolved, so that `base/` and `base` are the same place.
+  const path = `${resolve(out)}.training`;
   const file = join(path, "run.json");
   let steps: number | undefined;
   const plain = JSON.parse(JSON.stringify(options)) as Record<string, unknown>;
-  const write = (): void => writeFileSync(file, `${JSON.stringify({ options: plain, steps }, null, 2)}\n`);
+  const write = (): void => {
+    try {
+      mkdirSync(path, { recursive: true });
+      writeFileSync(file, `${JSON.stringify({ options: plain, steps }, null, 2)}\n`);
+    } catch (error) {
+      throw environmentFailure(error, path);
+    }
+  };
   try {
-    if (existsSync(file)) {
+    if (existsSync(file) && hasSnapshot(path)) {
       const held = JSON.parse(readFileSync(file, "utf8")) as { options: Record<string, unknown>; steps?: number };
       const changed = Object.keys({ ...held.options, ...plain }).filter(
         (key) => !isDeepStrictEqual(held.options[key], plain[key]),
@@ -36,7 +45,6 @@ export function openRunDirectory(out: string, options: Record<string, unknown>):
       }
       steps = held.steps;
     } else {
-      mkdirSync(path, { recursive: true });
       write();
     }
   } catch (error) {

@@ -32,6 +32,16 @@ export interface SnapshotState {
 
 const slots = ["a", "b"] as const;
 
+/** Where the snapshots of a run are kept. */
+export function snapshotDirectory(runDirectory: string): string {
+  return join(runDirectory, "snapshots");
+}
+
+/** Whether a run has got as far as a snapshot. */
+export function hasSnapshot(runDirectory: string): boolean {
+  return slots.some((slot) => readPointer(snapshotDirectory(runDirectory), slot) !== undefined);
+}
+
 /** Weights, moments and place, as one safetensors file; equal states give equal bytes. */
 export function writeTrainingState(path: string, optimizer: Optimizer, state: SnapshotState): void {
   const tensors = [...optimizer.parameters, ...optimizer.state].map(({ name, shape, data }) => ({
@@ -72,9 +82,9 @@ export async function loadSnapshot(directory: string, optimizer: Optimizer): Pro
     .filter((entry) => entry.pointer !== undefined)
     .sort((a, b) => b.pointer!.step - a.pointer!.step);
   for (const { slot, pointer } of found) {
-    const data = join(directory, `${slot}.safetensors`);
-    if (!existsSync(data) || (await hashFile(data)) !== pointer!.sha256) continue;
-    const source = openSafetensors(data);
+    const file = join(directory, `${slot}.safetensors`);
+    if (!existsSync(file) || (await hashFile(file)) !== pointer!.sha256) continue;
+    const source = openSafetensors(file);
     try {
       for (const { name, data } of [...optimizer.parameters, ...optimizer.state]) data.set(readFloats(source, name));
     } finally {

@@ -5,12 +5,12 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Job } from "../protocol/job.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Decoder } from "../model/index.ts";
-import type { Tape } from "../tensor/index.ts";
+import type { Tape, Tensor } from "../tensor/index.ts";
 import type { Optimizer } from "./optimizer.ts";
 import type { Batch } from "./batch.ts";
 import type { Sampler, SamplerState } from "./sampler.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
-import { loadSnapshot, saveSnapshot, type SnapshotState } from "./snapshot.ts";
+import { loadSnapshot, saveSnapshot, snapshotDirectory, type SnapshotState } from "./snapshot.ts";
 import { meanLoss, runBatch } from "./step.ts";
 
 export interface TrainerOptions {
@@ -56,27 +56,49 @@ export interface MetricsRow {
 }
 
 const metricsFile = "metrics.jsonl";
+const tryThis = "Lower the learning rate, lengthen the warm-up, or look at the data of this step.";
 
 /** Trains to the schedule's last step, from the newest snapshot where there is one. */
 export async function* train(options: TrainerOptions): Job<TrainingResult> {
   const { name, tape, decoder, optimizer, schedule, workDirectory, signal } = options;
   mkdirSync(workDirectory, { recursive: true });
-  const found = await loadSnapshot(join(workDirectory, "snapshots"), optimizer);
+  const snapshots = snapshotDirectory(workDirectory);
+  const found = await loadSnapshot(snapshots, optimizer);
   const sampler = options.sampler(found?.sampler);
   const curve = resumeMetrics(join(workDirectory, metricsFile), found?.step ?? 0);
   const state: SnapshotState = { step: found?.step ?? 0, sampler: sampler.state };
   if (found) yield { type: "note", text: `Going on from step ${found.step} of ${schedule.totalSteps}.` };
 
-  const save = () => saveSnapshot(join(workDirectory, "snapshots"), optimizer, state);
+  let savedStep = found?.step;
+  /** Adds to a breakdown of the numbers what is left of the run. */
+  const guarded = <Result>(work: () => Result): Result => {
+    try {
+      return work();
+    } catch (error) {
+      if (!(error instanceof Failure) || error.kind !== "numeric") throw error;
+      const kept =
+        savedStep === undefined
+          ? "No snapshot had been made yet."
+          : `The snapshot of step ${savedStep} is kept in ${snapshots}.`;
+      throw new Failure("numeric", error.message, `${kept} ${error.hint ?? ""}`.trim(), { cause: error });
+    }
+  };
+  const save = async () => {
+    // A snapshot or a result of broken weights would take the place of good ones.
+    guarded(() => refuseBrokenWeights(optimizer, state.step));
+    await saveSnapshot(snapshots, optimizer, state);
+    savedStep = state.step;
+  };
   const started = performance.now();
   const firstStep = state.step;
   let tokens = 0;
   while (state.step < schedule.totalSteps) {
     if (signal.aborted) {
       await save();
+      yield { type: "note", text: `Step ${state.step} is saved; the same command goes on from there.` };
       throw signal.reason;
     }
-    const row = trainStep(options, sampler, state.step);
+    const row = guarded(() => trainStep(options, sampler, state.step));
     tokens += row.tokens;
     state.step++;
     const last = state.step === schedule.totalSteps;
@@ -124,11 +146,11 @@ function trainStep(options: TrainerOptions, sampler: Sampler, step: number): { t
   for (const batch of batches) sum += runBatch(tape, decoder, batch, 1 / trained);
   const loss = sum / trained;
   if (!Number.isFinite(loss)) {
-    const broken = optimizer.parameters.find(({ data }) => data.some((value) => !Number.isFinite(value)));
+    const broken = findBroken(optimizer);
     throw new Failure(
       "numeric",
       `Step ${step + 1}: the loss is ${loss}; ${broken ? `${broken.name} holds a number that is not finite` : "all weights are still finite"}.`,
-      "The last good snapshot is kept. Lower the learning rate, lengthen the warm-up, or look at the data of this step.",
+      tryThis,
     );
   }
   const learningRate = learningRateAt(step, schedule);
@@ -137,6 +159,20 @@ function trainStep(options: TrainerOptions, sampler: Sampler, step: number): { t
     tokens: options.accumulate * batches[0]!.ids.length,
     metrics: { step: step + 1, loss, learningRate, gradientNorm },
   };
+}
+
+function refuseBrokenWeights(optimizer: Optimizer, step: number): void {
+  const broken = findBroken(optimizer);
+  if (broken === undefined) return;
+  throw new Failure(
+    "numeric",
+    `Step ${step}: its update made ${broken.name} hold a number that is not finite.`,
+    tryThis,
+  );
+}
+
+function findBroken({ parameters }: Optimizer): Tensor | undefined {
+  return parameters.find(({ data }) => data.some((value) => !Number.isFinite(value)));
 }
 
 /** Reads the rows up to a step and cuts off those after it, which will be made again. */
