@@ -71,7 +71,8 @@ export function parseCommandLine(verb: string, command: Command, args: readonly 
       given.set(key, !negated);
       continue;
     }
-    if (token.value === undefined || (!token.inlineValue && token.value.startsWith("--")))
+    // An empty value is most often a shell variable that is not set.
+    if (token.value === undefined || token.value === "" || (!token.inlineValue && token.value.startsWith("--")))
       throw new Failure("usage", `--${name}: expected ${describeValue(spec)}, got nothing`, seeHelp);
     const value = readValue(name, spec, token.value, seeHelp);
     const before = given.get(key);
@@ -158,6 +159,9 @@ function defaultOf(spec: OptionSpec): string | number | boolean | string[] | und
 
 function checkPositionals(command: Command, found: readonly string[], seeHelp: string): void {
   const { min, max, help } = command.positionals;
+  if (found.includes("")) {
+    throw new Failure("usage", `expected arguments (${help}), got an empty one`, `Usage: ${command.usage}. ${seeHelp}`);
+  }
   if (found.length >= min && found.length <= max) return;
   const range = min === max ? `${min}` : max === Infinity ? `at least ${min}` : `${min} to ${max}`;
   const noun = range === "1" || range === "at least 1" ? "argument" : "arguments";
