@@ -4,13 +4,14 @@
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { exitWith, runNode } from "./node-process.mjs";
-import { root, setup } from "./setup.mjs";
+import { root, setupForCommand } from "./setup.mjs";
 
 const main = join(root, "src", "cli", "main.ts");
 
 await exitWith(async () => {
-  const { node } = await setup();
-  if (node !== process.execPath) return await runNode(node, [main, ...process.argv.slice(2)]);
+  const args = process.argv.slice(2);
+  const { node } = await setupForCommand(args);
+  if (node !== process.execPath) return await runNode(node, [main, ...args]);
   process.argv[1] = main;
   await import(pathToFileURL(main).href);
   return undefined; // main.ts has set the exit code

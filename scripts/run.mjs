@@ -3,7 +3,7 @@
 // Usage: node scripts/run.mjs setup | quickstart | test | check | fix | bench | lianlu [ARGUMENT...]
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { root, setup } from "./setup.mjs";
+import { root, setup, setupForCommand } from "./setup.mjs";
 import { exitWith, runNode } from "./node-process.mjs";
 
 const [name = "", ...args] = process.argv.slice(2);
@@ -44,7 +44,7 @@ if (target === undefined) {
   process.exitCode = 2;
 } else {
   await exitWith(async () => {
-    const { node } = await setup({ native: target.native });
+    const { node } = await (name === "lianlu" ? setupForCommand(args) : setup({ native: target.native }));
     return await target.run(node);
   });
 }

@@ -68,6 +68,21 @@ export async function setup({ native = true, say = (text) => process.stderr.writ
   return { node };
 }
 
+/**
+ * The set-up for a `lianlu` command line. Only `lianlu doctor` goes on without the native core: it says what is missing.
+ * @param {readonly string[]} args
+ */
+export async function setupForCommand(args) {
+  if (args[0] !== "doctor") return await setup();
+  try {
+    return await setup();
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    process.stderr.write(`${error.message}\n\n`);
+    return await setup({ native: false });
+  }
+}
+
 /** @param {(text: string) => void} say */
 async function install(say) {
   if (!packagesInStep()) {

@@ -4,7 +4,7 @@ import { runJob } from "../../protocol/job.ts";
 import { defineCommand } from "../command.ts";
 
 export default defineCommand({
-  summary: "make a corpus: read, normalise, filter, remove duplicates, account for every record",
+  summary: "Make a corpus of raw texts: normalise, filter, remove duplicates, account for every record.",
   usage: "lianlu data SOURCE... --out DIR",
   examples: [
     {
