@@ -16,7 +16,12 @@ const targets = {
   check: { native: false, run: (node) => runNode(node, [join(root, "scripts/check.mjs")]) },
   fix: { native: false, run: (node) => runNode(node, [join(root, "scripts/check.mjs"), "--fix"]) },
   bench: { native: true, run: (node) => runNode(node, [join(root, "bench/main.ts"), ...args]) },
-  lianlu: { native: true, run: (node) => runNode(node, [join(root, "src/cli/main.ts"), ...args]) },
+  // npm moves to the package's folder; paths are meant from where the reader is.
+  lianlu: {
+    native: true,
+    run: (node) =>
+      runNode(node, [join(root, "src/cli/main.ts"), ...args], { cwd: process.env.INIT_CWD ?? process.cwd() }),
+  },
 };
 
 /**
