@@ -22,10 +22,7 @@ export type JobEvent =
 export type Job<Result> = AsyncGenerator<JobEvent, Result, void>;
 
 /** Runs a job to its end, passing on what it reports. */
-export async function runJob<Result>(
-  job: Job<Result>,
-  onEvent: (event: JobEvent) => void = () => {},
-): Promise<Result> {
+export async function runJob<Result>(job: Job<Result>, onEvent: (event: JobEvent) => void = () => {}): Promise<Result> {
   for (;;) {
     const { done, value } = await job.next();
     if (done) return value;
