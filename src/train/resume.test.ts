@@ -64,12 +64,12 @@ const options: Omit<PretrainOptions, "signal" | "out"> = {
 
 /** Runs pretrain in a process of its own; kills it with SIGKILL once it has reported `killAt`. */
 function trainInChild(out: string, threads: number, killAt?: number): Promise<void> {
-  const code = `
+  const script = `
     import { pretrain } from ${JSON.stringify(import.meta.resolve("./index.ts"))};
     const options = ${JSON.stringify({ ...options, out })};
     const job = pretrain({ ...options, signal: new AbortController().signal });
     for await (const event of job) if (event.type === "progress") console.log(event.done);`;
-  const child = spawn(process.execPath, ["--input-type=module", "-e", code], {
+  const child = spawn(process.execPath, ["--input-type=module", "-e", script], {
     env: { ...process.env, LIANLU_THREADS: String(threads) },
     stdio: ["ignore", "pipe", "inherit"],
   });
