@@ -11,6 +11,8 @@ export interface Series {
 
 export interface LineChart {
   title: string;
+  /** In the page's units: as wide as the place where it stands, so that letters keep their size. */
+  width: number;
   xLabel: string;
   yLabel: string;
   series: readonly Series[];
@@ -18,14 +20,13 @@ export interface LineChart {
   levels?: readonly { name: string; y: number }[];
 }
 
-const width = 720;
 const height = 320;
-const margin = { left: 56, right: 130, top: 16, bottom: 44 };
+const margin = { left: 56, right: 106, top: 16, bottom: 44 };
 /** More points than this add bytes, not detail. */
 const mostPoints = 360;
 
 /** A chart of lines over a numeric axis; empty where there is nothing finite to draw. */
-export function lineChart({ title, xLabel, yLabel, series, levels = [] }: LineChart): string {
+export function lineChart({ title, width, xLabel, yLabel, series, levels = [] }: LineChart): string {
   const drawn = series.map((one) => ({
     ...one,
     points: thinned(one.points.filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y))),
@@ -44,7 +45,7 @@ export function lineChart({ title, xLabel, yLabel, series, levels = [] }: LineCh
         `<line class="grid" x1="${margin.left}" x2="${width - margin.right}" y1="${y(value)}" y2="${y(value)}"/>` +
         `<text class="tick" x="${margin.left - 8}" y="${y(value) + 4}" text-anchor="end">${short(value)}</text>`,
     ),
-    ...ticks(Math.min(...xs), Math.max(...xs), 6).map(
+    ...ticks(Math.min(...xs), Math.max(...xs), Math.round(width / 120)).map(
       (value) =>
         `<text class="tick" x="${x(value)}" y="${height - margin.bottom + 18}" text-anchor="middle">${short(value)}</text>`,
     ),
@@ -54,7 +55,7 @@ export function lineChart({ title, xLabel, yLabel, series, levels = [] }: LineCh
         `<text class="tick" x="${width - margin.right + 6}" y="${y(level.y) + 4}">${escapeHtml(level.name)} ${short(level.y)}</text>`,
     ),
     ...drawn.map((one) => seriesMark(one, x, y)),
-    ...legend(drawn),
+    ...legend(drawn, width),
     `<text class="axis" x="${(margin.left + width - margin.right) / 2}" y="${height - 6}" text-anchor="middle">${escapeHtml(xLabel)}</text>`,
     `<text class="axis" x="14" y="${(height - margin.bottom) / 2}" text-anchor="middle" transform="rotate(-90 14 ${(height - margin.bottom) / 2})">${escapeHtml(yLabel)}</text>`,
   ];
@@ -75,12 +76,12 @@ function seriesMark(
   return `<path d="${path}" fill="none" stroke="var(--${color})" stroke-width="1.8"/>`;
 }
 
-function legend(series: readonly Series[]): string[] {
+function legend(series: readonly Series[], width: number): string[] {
   return series.map(({ name, color }, index) => {
     const top = margin.top + 10 + index * 18;
     return (
-      `<rect x="${width - margin.right - 150}" y="${top - 8}" width="10" height="10" rx="2" fill="var(--${color})"/>` +
-      `<text class="tick" x="${width - margin.right - 134}" y="${top + 1}">${escapeHtml(name)}</text>`
+      `<rect x="${width - margin.right - 84}" y="${top - 8}" width="10" height="10" rx="2" fill="var(--${color})"/>` +
+      `<text class="tick" x="${width - margin.right - 68}" y="${top + 1}">${escapeHtml(name)}</text>`
     );
   });
 }
@@ -92,8 +93,12 @@ export interface Share {
 }
 
 /** For each row two shares between 0 and 1, before and after, as dots with their intervals. */
-export function shareChart(title: string, rows: readonly { name: string; before: Share; after: Share }[]): string {
-  const left = 170;
+export function shareChart(
+  title: string,
+  width: number,
+  rows: readonly { name: string; before: Share; after: Share }[],
+): string {
+  const left = 60;
   const rowHeight = 44;
   const total = rows.length * rowHeight + 40;
   const x = scale(0, 1, left, width - 40);

@@ -99,6 +99,7 @@ test("charts are well-formed, escape what they show, and leave out what is not f
   const points = Array.from({ length: 5000 }, (_, step) => [step, step === 7 ? NaN : 8 / (1 + step / 100)] as const);
   const svg = lineChart({
     title: "a < b",
+    width: 720,
     xLabel: "step",
     yLabel: "loss",
     series: [{ name: "training & more", color: "series-1", points }],
@@ -109,8 +110,8 @@ test("charts are well-formed, escape what they show, and leave out what is not f
   assert.match(svg, /unigram 6.5/);
   assert(!svg.includes("NaN"));
   assert(svg.length < 12_000, `${svg.length}`);
-  assert.equal(lineChart({ title: "", xLabel: "", yLabel: "", series: [] }), "");
+  assert.equal(lineChart({ title: "", width: 720, xLabel: "", yLabel: "", series: [] }), "");
   const share = { value: 0.5, low: 0.4, high: 0.6 };
-  assert.match(shareChart("shares", [{ name: "form", before: share, after: share }]), /<circle cx="425"/);
+  assert.match(shareChart("shares", 720, [{ name: "form", before: share, after: share }]), /<circle cx="370"/);
   assert.equal(escapeHtml('<a b="c">&'), "&lt;a b=&quot;c&quot;&gt;&amp;");
 });

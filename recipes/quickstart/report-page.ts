@@ -7,7 +7,10 @@ import { lost, metricNames, nextCommands, percent, quantizationRows } from "./re
 import { comparisonOf } from "./summary.ts";
 
 /** Drafts of the agent that are shown. */
-const mostDrafts = 24;
+const mostDrafts = 12;
+/** Width of a section's inside: a whole one, and one of a pair. */
+const wide = 994;
+const half = 466;
 
 const style = `
 :root{color-scheme:light dark;--back:#fbfaf7;--card:#fff;--ink:#1c1b19;--soft:#6a6660;--line:#e4e0d8;--series-1:#b3402a;--series-2:#2f6f8f;--series-3:#9a8f7d;--good:#2d7a4b}
@@ -19,7 +22,7 @@ h1{font-size:28px;margin:0 0 4px}h2{font-size:19px;margin:0 0 4px}
 .soft{color:var(--soft)}p{margin:4px 0 12px}
 .tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(165px,1fr));gap:12px;margin:24px 0}
 .tile,section{background:var(--card);border:1px solid var(--line);border-radius:10px}
-.tile{padding:14px 16px}.tile b{display:block;font-size:24px;line-height:1.25}
+.tile{padding:14px 16px}.tile b{display:block;font-size:21px;line-height:1.4;white-space:nowrap}
 section{padding:20px 22px;margin:16px 0}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:16px}.pair section{margin:0}
 table{border-collapse:collapse;width:100%;font-size:14px}td,th{padding:5px 10px 5px 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
@@ -109,6 +112,7 @@ function tokensSection({ tokens, poems }: Findings): string {
 function trainingSection({ pretrain }: Findings): string {
   const chart = lineChart({
     title: "Loss of pre-training",
+    width: wide,
     xLabel: "step",
     yLabel: "nats a token",
     series: lossSeries(pretrain.curve),
@@ -137,6 +141,7 @@ function lossSeries(curve: readonly CurvePoint[]) {
 function finetuneSection({ finetune }: Findings): string {
   const chart = lineChart({
     title: "Loss of fine-tuning",
+    width: half,
     xLabel: "step",
     yLabel: "nats a token of the answers",
     series: lossSeries(finetune.curve),
@@ -161,7 +166,7 @@ function evaluationSection({ before, after }: Findings): string {
   return section(
     5,
     `<p class="soft">Quatrains that keep each rule, with 95% intervals:<span class="key" style="background:var(--series-3)"></span>before<span class="key" style="background:var(--series-1)"></span>after</p>` +
-      `${shareChart("Quatrains that keep each rule, before and after fine-tuning", shares)}${htmlTable(["", "before", "after", "95% of the difference", ""], rows)}`,
+      `${shareChart("Quatrains that keep each rule, before and after fine-tuning", half, shares)}${htmlTable(["", "before", "after", "95% of the difference", ""], rows)}`,
   );
 }
 
