@@ -2,7 +2,14 @@ export { createAdamW, createMuon, type Optimizer, type OptimizerOptions } from "
 export { createBatch, placeDocument, type Batch } from "./batch.ts";
 export { finetune, type FinetuneOptions, type FinetuneResult } from "./finetune.ts";
 export { pretrain, type PretrainOptions, type PretrainResult } from "./pretrain.ts";
-export { createExampleSampler, createPretrainSampler, type Sampler } from "./sampler.ts";
+export {
+  createExampleSampler,
+  createPretrainSampler,
+  type DocumentSource,
+  type Example,
+  type Sampler,
+  type SamplerState,
+} from "./sampler.ts";
 export { learningRateAt, type Schedule } from "./schedule.ts";
 export { meanLoss, runBatch } from "./step.ts";
-export { train, type TrainerOptions, type TrainingResult } from "./trainer.ts";
+export { train, type MetricsRow, type TrainerOptions, type TrainingResult } from "./trainer.ts";
