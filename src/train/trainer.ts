@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import type { Job } from "../protocol/job.ts";
 import { Failure } from "../protocol/errors.ts";
-import type { Decoder } from "../model/index.ts";
+import { namedTensors, type Decoder } from "../model/index.ts";
 import type { Tape, Tensor } from "../tensor/index.ts";
 import type { Optimizer } from "./optimizer.ts";
 import type { Batch } from "./batch.ts";
@@ -146,7 +146,7 @@ function trainStep(options: TrainerOptions, sampler: Sampler, step: number): { t
   for (const batch of batches) sum += runBatch(tape, decoder, batch, 1 / trained);
   const loss = sum / trained;
   if (!Number.isFinite(loss)) {
-    const broken = findBroken(optimizer);
+    const broken = findBroken([...optimizer.parameters, ...namedTensors(decoder).values()]);
     throw new Failure(
       "numeric",
       `Step ${step + 1}: the loss is ${loss}; ${broken ? `${broken.name} holds a number that is not finite` : "all weights are still finite"}.`,
@@ -162,7 +162,7 @@ function trainStep(options: TrainerOptions, sampler: Sampler, step: number): { t
 }
 
 function refuseBrokenWeights(optimizer: Optimizer, step: number): void {
-  const broken = findBroken(optimizer);
+  const broken = findBroken(optimizer.parameters);
   if (broken === undefined) return;
   throw new Failure(
     "numeric",
@@ -171,8 +171,8 @@ function refuseBrokenWeights(optimizer: Optimizer, step: number): void {
   );
 }
 
-function findBroken({ parameters }: Optimizer): Tensor | undefined {
-  return parameters.find(({ data }) => data.some((value) => !Number.isFinite(value)));
+function findBroken(tensors: readonly Tensor[]): Tensor | undefined {
+  return tensors.find(({ data }) => data.some((value) => !Number.isFinite(value)));
 }
 
 /** Reads the rows up to a step and cuts off those after it, which will be made again. */

@@ -2,7 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { rewrite, type Draft } from "../../agent/index.ts";
 import { load } from "../../engine/index.ts";
-import { writeArtifact } from "../../formats/manifest.ts";
+import { checkArtifactPlace, writeArtifact } from "../../formats/manifest.ts";
 import type { LanguageModel } from "../../protocol/language-model.ts";
 import { connect } from "../../serve/index.ts";
 import { defineCommand } from "../command.ts";
@@ -35,6 +35,7 @@ export default defineCommand({
   },
   async run({ options, positionals, signal, report, print }) {
     const target = positionals[0]!;
+    if (options.out !== undefined) checkArtifactPlace(options.out, "dialogues");
     const topics = options.topic.length > 0 ? options.topic : defaultTopics;
     await using model = closing(
       /^https?:/.test(target)
