@@ -120,6 +120,9 @@ test("a tokenizer from another model", async () => {
   await refused(ask(other), 3, /tokenizer has 400 ids and the model/);
   await refused(finetune(other, place("none")), 3, /tokenizer has 400 tokens and the model/);
   await refused(["quantize", base, "--out", place("none"), "--tokens", tokens], 3, /another tokenizer/);
+  cpSync(tokens, place("mixed"), { recursive: true });
+  cpSync(join(base, "tokenizer.json"), join(place("mixed"), "tokenizer.json"));
+  await refused(["pretrain", place("mixed"), "--out", place("none"), "--steps", "1"], 3, /another tokenizer/);
 });
 
 /** Every write into an open file fails as on a full disk; the workers of a command load this, too. */
@@ -164,7 +167,7 @@ test("no write permission", async (t) => {
   chmodSync(folder, 0o555);
   try {
     const data = ["data", raw, "--rules", "none", "--out", place("denied")];
-    await refused(data, 4, /denied\.partial: permission denied\nChoose a directory/, options);
+    await refused(data, 4, /denied\.partial: permission denied\nChoose another place/, options);
     await refused(pretrain(place("denied"), "--steps", "1"), 4, /denied\.training: permission denied/, options);
   } finally {
     chmodSync(folder, 0o755);

@@ -251,7 +251,7 @@ export function environmentFailure(error: unknown, path: string): unknown {
   return new Failure("environment", `${place ?? path}: ${what}`, hint, { cause: error });
 }
 const FREE_SPACE = "Free some space or choose a directory on another disk; nothing half-written was kept.";
-const CHOOSE_DIRECTORY = "Choose a directory that you may write to, or change its permissions.";
+const CHOOSE_DIRECTORY = "Choose another place, one that is open to you, or change its permissions.";
 const cannotMake = ["the directory cannot be made here; the file system may be read-only", CHOOSE_DIRECTORY] as const;
 const diskErrors: Record<string, readonly [what: string, hint: string]> = {
   ENOSPC: ["no space left on the disk", FREE_SPACE],

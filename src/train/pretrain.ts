@@ -74,6 +74,13 @@ export async function* pretrain(options: PretrainOptions): Job<PretrainResult> {
   const trainSplit = openTokens(options.tokens, "train");
   const validationSplit = openTokens(options.tokens, "validation");
   try {
+    if (trainSplit.tokenizerId !== tokenizer.id || validationSplit.tokenizerId !== tokenizer.id) {
+      throw new Failure(
+        "input",
+        `${options.tokens} was made with another tokenizer than the one that is in it now.`,
+        "Make the directory again with `lianlu tokenize`.",
+      );
+    }
     if (trainSplit.tokens - trainSplit.documents < 1 || validationSplit.tokens - validationSplit.documents < 1) {
       throw new Failure(
         "input",

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
-import { createServer, type AddressInfo } from "node:net";
+import { connect, createServer, type AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
@@ -47,6 +47,25 @@ test("serve answers the official client, refuses a port in use, and stops on SIG
   });
   const chunks = await Array.fromAsync(stream);
   assert.ok(["stop", "length"].includes(chunks.at(-1)!.choices[0]!.finish_reason!));
+
+  // A client that leaves in mid-stream and one that speaks no HTTP do not trouble the others.
+  const leaving = await client.chat.completions.create({
+    model: "tiny",
+    messages: [{ role: "user", content: "明月" }],
+    max_tokens: 400,
+    stream: true,
+  });
+  for await (const _ of leaving) break;
+  const socket = connect(Number(new URL(url).port), "127.0.0.1");
+  socket.end("NOT HTTP AT ALL\r\n\r\n");
+  const [reply] = (await once(socket, "data")) as [Buffer];
+  assert.match(reply.toString(), /^HTTP\/1.1 400/);
+  const broken = await fetch(`${url}/chat/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: "{",
+  });
+  assert.equal(broken.status, 400);
 
   const taken = await run("", "serve", checkpoint, "--port", new URL(url).port);
   assert.equal(taken.code, 4);
