@@ -1,6 +1,7 @@
 // Bad input as users meet it: what each command says and with which exit code, and what it leaves behind.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
   chmodSync,
   cpSync,
@@ -16,6 +17,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { writeTestCheckpoint } from "../engine/test-checkpoint.ts";
 import { jsonLines, outcome, refused, run, start } from "./test-command.ts";
 
@@ -216,6 +218,18 @@ test("files for directories, directories of another kind, and what is not there"
   await refused(["show", place("nowhere")], 3, /nowhere is no directory/);
   await refused(["show"], 2, /expected 1 argument/);
   await refused(["shwo"], 2, /did you mean show\?/);
+});
+
+test("a second process does not train in the same place, and a quantized model is not fine-tuned", async () => {
+  const child = start(pretrain(place("busy"), "--steps", "100000", "--json"));
+  const ended = outcome(child);
+  await once(child.stdout!, "data");
+  for (let tries = 0; tries < 500 && !existsSync(place("busy.training")); tries++) await sleep(10);
+  await refused(pretrain(place("busy"), "--steps", "100000"), 4, /process \d+ is writing \S+busy\nWait/);
+  child.kill("SIGINT");
+  assert.equal((await ended).code, 130);
+  assert.equal((await run(["quantize", base, "--out", place("small")])).code, 0);
+  await refused(finetune(place("small"), place("none")), 2, /small is quantized/);
 });
 
 test("--json says errors as a line of JSON", async () => {

@@ -82,9 +82,8 @@ export function beginArtifact(dir: string, artifact: ArtifactOptions): ArtifactW
     refuseForeign(target, artifact.kind);
     refuseSecondWriter(target, partialDir);
     rmSync(partialDir, { recursive: true, force: true });
-    mkdirSync(partialDir, { recursive: true });
     try {
-      writeFileSync(join(partialDir, WRITER_NAME), String(process.pid));
+      claimDirectory(partialDir, target);
     } catch (error) {
       rmSync(partialDir, { recursive: true, force: true });
       throw error;
@@ -173,6 +172,16 @@ export async function writeArtifact(
  */
 export function checkArtifactPlace(dir: string, kind: string): void {
   refuseForeign(resolve(dir), kind);
+}
+
+/**
+ * Makes the directory `dir`, in which work on `target` goes on, and names this process as the one that does it.
+ * @throws Failure "environment" where another process that is alive has done so before.
+ */
+export function claimDirectory(dir: string, target: string): void {
+  refuseSecondWriter(target, dir);
+  mkdirSync(dir, { recursive: true });
+  writeFileSync(join(dir, WRITER_NAME), String(process.pid));
 }
 
 /**
@@ -281,10 +290,11 @@ function refuseForeign(target: string, kind: string): void {
   throw new Failure("usage", `${target} holds ${existing}, and one of kind "${kind}" would take its place`, hint);
 }
 
-function refuseSecondWriter(target: string, partialDir: string): void {
+function refuseSecondWriter(target: string, dir: string): void {
+  const claim = join(dir, WRITER_NAME);
   let pid: number;
   try {
-    pid = Number(readFileSync(join(partialDir, WRITER_NAME), "utf8"));
+    pid = Number(readFileSync(claim, "utf8"));
   } catch {
     return;
   }
@@ -292,7 +302,7 @@ function refuseSecondWriter(target: string, partialDir: string): void {
   throw new Failure(
     "environment",
     `process ${pid} is writing ${target}`,
-    `Wait until it ends or choose another directory; if no such work is running, delete ${partialDir}.`,
+    `Wait until it ends or choose another directory; if no such work is running, delete ${claim}.`,
   );
 }
 

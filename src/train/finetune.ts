@@ -26,7 +26,30 @@ import { meanLoss, runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
 import { train, type MetricsRow } from "./trainer.ts";
 
-export interface FinetuneOptions {
+/** What shapes a run besides its model, its data and how long it goes on. */
+export interface FinetuneSettings {
+  lora: LoraOptions;
+  /** Tokens a batch; dialogues are packed into it whole. */
+  batchTokens: number;
+  schedule: Omit<Schedule, "totalSteps" | "warmupSteps"> & { warmupShare: number };
+  optimizer: OptimizerOptions;
+  /** Steps between looks at the held-out dialogues, and between snapshots. */
+  validateEvery: number;
+  snapshotEvery: number;
+  seed: number;
+}
+
+export const finetuneDefaults: FinetuneSettings = {
+  lora: { rank: 16, alpha: 32, targets: "all-linear" },
+  batchTokens: 2048,
+  schedule: { kind: "cosine", peak: 2e-3, warmupShare: 0.03, finalShare: 0 },
+  optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, clip: 1 },
+  validateEvery: 50,
+  snapshotEvery: 100,
+  seed: 1,
+};
+
+export interface FinetuneOptions extends Partial<FinetuneSettings> {
   /** The checkpoint directory to start from. */
   model: string;
   /** JSON lines of dialogues. */
@@ -35,15 +58,9 @@ export interface FinetuneOptions {
   out: string;
   /** A checkpoint directory to write with the adapter merged into the weights. */
   merged?: string;
-  lora: LoraOptions;
-  batchTokens: number;
   until: { steps: number } | { minutes: number } | { epochs: number };
-  schedule: Omit<Schedule, "totalSteps" | "warmupSteps"> & { warmupShare: number };
-  optimizer: OptimizerOptions;
-  validateEvery: number;
-  snapshotEvery: number;
-  seed: number;
-  signal: AbortSignal;
+  /** Saves a snapshot and ends. */
+  signal?: AbortSignal;
 }
 
 export interface FinetuneResult {
@@ -64,11 +81,19 @@ const validationShare = 0.05;
 const maxValidationExamples = 200;
 const stepShare = 0.85;
 
-export async function* finetune(options: FinetuneOptions): Job<FinetuneResult> {
+export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
+  const options = { signal: new AbortController().signal, ...finetuneDefaults, ...given };
   const kernels = loadKernels();
   checkPlaces(options);
   const decoder = loadCheckpoint(options.model, kernels);
   const { config } = decoder;
+  if (!decoder.head.weight) {
+    throw new Failure(
+      "usage",
+      `${options.model} is quantized, and only float weights are fine-tuned.`,
+      "Give the checkpoint that it was made from.",
+    );
+  }
   const tokenizer = loadTokenizer(options.model);
   if (tokenizer.vocabSize > config.vocabSize) {
     throw new Failure(

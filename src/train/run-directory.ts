@@ -1,9 +1,9 @@
 // OUT.training: where a run lives until its result is whole. It remembers the options, so that a run that is
 // started again goes on, and one with other options is told apart. A run without a snapshot has nothing to lose.
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { environmentFailure } from "../formats/manifest.ts";
+import { claimDirectory, environmentFailure } from "../formats/manifest.ts";
 import { Failure } from "../protocol/errors.ts";
 import { hasSnapshot } from "./snapshot.ts";
 
@@ -18,19 +18,20 @@ export interface RunDirectory {
 /** Opens or makes the run directory of `out`. `options` are all that shapes the result, the inputs' hashes among them. */
 export function openRunDirectory(out: string, options: Record<string, unknown>): RunDirectory {
   // Resolved, so that `base/` and `base` are the same place.
-  const path = `${resolve(out)}.training`;
+  const target = resolve(out);
+  const path = `${target}.training`;
   const file = join(path, "run.json");
   let steps: number | undefined;
   const plain = JSON.parse(JSON.stringify(options)) as Record<string, unknown>;
   const write = (): void => {
     try {
-      mkdirSync(path, { recursive: true });
       writeFileSync(file, `${JSON.stringify({ options: plain, steps }, null, 2)}\n`);
     } catch (error) {
       throw environmentFailure(error, path);
     }
   };
   try {
+    claimDirectory(path, target);
     if (existsSync(file) && hasSnapshot(path)) {
       const held = JSON.parse(readFileSync(file, "utf8")) as { options: Record<string, unknown>; steps?: number };
       const changed = Object.keys({ ...held.options, ...plain }).filter(
