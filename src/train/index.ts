@@ -1,7 +1,19 @@
 export { createAdamW, createMuon, type Optimizer, type OptimizerOptions } from "./optimizer.ts";
 export { createBatch, placeDocument, type Batch } from "./batch.ts";
-export { finetune, type FinetuneOptions, type FinetuneResult } from "./finetune.ts";
-export { pretrain, type PretrainOptions, type PretrainResult } from "./pretrain.ts";
+export {
+  finetune,
+  finetuneDefaults,
+  type FinetuneSettings,
+  type FinetuneOptions,
+  type FinetuneResult,
+} from "./finetune.ts";
+export {
+  pretrain,
+  pretrainDefaults,
+  type PretrainSettings,
+  type PretrainOptions,
+  type PretrainResult,
+} from "./pretrain.ts";
 export {
   createExampleSampler,
   createPretrainSampler,

@@ -28,11 +28,8 @@ import { meanLoss, runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
 import { train, type MetricsRow } from "./trainer.ts";
 
-export interface PretrainOptions {
-  /** A tokens directory. */
-  tokens: string;
-  /** The checkpoint directory to write. */
-  out: string;
+/** What shapes a run besides its data and how long it goes on. */
+export interface PretrainSettings {
   /** The shape of the model; what the tokenizer decides is filled in. */
   model: Pick<DecoderConfig, "family" | "hiddenSize" | "layers" | "heads" | "kvHeads" | "intermediateSize">;
   /** Longest piece of a document seen at once, in tokens; also the model's maximum positions. */
@@ -40,14 +37,35 @@ export interface PretrainOptions {
   /** Tokens a batch, and batches a step. */
   batchTokens: number;
   accumulate: number;
-  /** How long to train: by steps, or by minutes from which the steps are reckoned once at the start. */
-  until: { steps: number } | { minutes: number };
   schedule: Omit<Schedule, "totalSteps" | "warmupSteps"> & { warmupShare: number };
   optimizer: OptimizerOptions & { kind: "adamw" | "muon" };
+  /** Steps between looks at the validation split, and between snapshots. */
   validateEvery: number;
   snapshotEvery: number;
   seed: number;
-  signal: AbortSignal;
+}
+
+export const pretrainDefaults: PretrainSettings = {
+  model: { family: "internlm2", hiddenSize: 256, layers: 6, heads: 4, kvHeads: 2, intermediateSize: 704 },
+  length: 1024,
+  batchTokens: 2048,
+  accumulate: 1,
+  schedule: { kind: "cosine", peak: 4e-3, warmupShare: 0.02, finalShare: 0.1 },
+  optimizer: { kind: "muon", beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clip: 1 },
+  validateEvery: 50,
+  snapshotEvery: 100,
+  seed: 1,
+};
+
+export interface PretrainOptions extends Partial<PretrainSettings> {
+  /** A tokens directory. */
+  tokens: string;
+  /** The checkpoint directory to write. */
+  out: string;
+  /** How long to train: by steps, or by minutes from which the steps are reckoned once at the start. */
+  until: { steps: number } | { minutes: number };
+  /** Saves a snapshot and ends. */
+  signal?: AbortSignal;
 }
 
 export interface PretrainResult {
@@ -66,7 +84,8 @@ const watchedBatches = 4;
 /** Of `minutes`, what the steps may take; the rest is for baselines, validation and snapshots. */
 const stepShare = 0.85;
 
-export async function* pretrain(options: PretrainOptions): Job<PretrainResult> {
+export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
+  const options = { signal: new AbortController().signal, ...pretrainDefaults, ...given };
   const kernels = loadKernels();
   checkArtifactPlace(options.out, "checkpoint");
   readManifest(options.tokens, "tokens");
@@ -215,7 +234,7 @@ function makeOptimizer(
   kernels: Kernels,
   decoder: Decoder,
   trained: readonly Tensor[],
-  options: PretrainOptions["optimizer"],
+  options: PretrainSettings["optimizer"],
 ): Optimizer {
   if (options.kind === "adamw") return createAdamW(kernels, trained, options);
   const matrices = new Set<Tensor>();

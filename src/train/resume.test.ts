@@ -41,7 +41,7 @@ before(async () => {
   });
 });
 
-const options: Omit<PretrainOptions, "signal" | "out"> = {
+const options = {
   tokens,
   model: {
     family: "internlm2",
@@ -60,7 +60,7 @@ const options: Omit<PretrainOptions, "signal" | "out"> = {
   validateEvery: 10,
   snapshotEvery: 7,
   seed: 5,
-};
+} satisfies Omit<PretrainOptions, "out">;
 
 /** Runs pretrain in a process of its own; kills it with SIGKILL once it has reported `killAt`. */
 function trainInChild(out: string, threads: number, killAt?: number): Promise<void> {

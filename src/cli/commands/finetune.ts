@@ -3,7 +3,12 @@ import { join } from "node:path";
 import { defineCommand } from "../command.ts";
 import { runInWorker } from "../ui/worker-job.ts";
 import { Failure } from "../../protocol/errors.ts";
-import type { FinetuneOptions, FinetuneResult } from "../../train/index.ts";
+import { finetuneDefaults, type FinetuneOptions, type FinetuneResult } from "../../train/index.ts";
+
+const { lora, schedule, optimizer, ...settings } = finetuneDefaults;
+
+/** What `lianlu instructions` and `lianlu agent` write. */
+const dialogueFiles = ["instructions.jsonl", "accepted.jsonl"];
 
 export default defineCommand({
   summary: "Fine-tune a checkpoint on dialogues with LoRA.",
@@ -21,15 +26,15 @@ export default defineCommand({
       type: "string",
       required: true,
       placeholder: "FILE",
-      help: 'JSON lines of {"messages": [...]}, or a directory with instructions.jsonl',
+      help: 'JSON lines of {"messages": [...]}, or a directory that `lianlu instructions` or `lianlu agent` wrote',
     },
     out: { type: "string", required: true, placeholder: "DIR", help: "PEFT adapter directory to write" },
     merged: { type: "string", placeholder: "DIR", help: "checkpoint directory to write, with the adapter merged" },
     steps: { type: "integer", min: 1, help: "steps to train" },
     minutes: { type: "number", min: 0.02, max: 100_000, help: "train for about this long" },
     epochs: { type: "number", min: 1, max: 1000, help: "go through the dialogues this often" },
-    rank: { type: "integer", min: 1, max: 1024, default: 16, help: "rank of the adapters" },
-    alpha: { type: "number", min: 0.001, default: 32, help: "scale: the change counts alpha / rank" },
+    rank: { type: "integer", min: 1, max: 1024, default: lora.rank, help: "rank of the adapters" },
+    alpha: { type: "number", min: 0.001, default: lora.alpha, help: "scale: the change counts alpha / rank" },
     target: {
       type: "strings",
       placeholder: "NAME",
@@ -39,23 +44,40 @@ export default defineCommand({
       type: "integer",
       min: 8,
       max: 1 << 20,
-      default: 2048,
+      default: settings.batchTokens,
       help: "tokens a batch; dialogues are packed, none is cut",
     },
-    learningRate: { type: "number", min: 0, max: 1, default: 2e-3, help: "highest learning rate" },
-    warmup: { type: "number", min: 0, max: 1, default: 0.03, help: "share of the steps in which the rate rises" },
-    validateEvery: { type: "integer", min: 1, default: 50, help: "steps between looks at dialogues that are held out" },
-    snapshotEvery: { type: "integer", min: 1, default: 100, help: "steps between snapshots" },
-    seed: { type: "integer", min: 0, max: 0xffffffff, default: 1, help: "decides adapters and the order of dialogues" },
+    learningRate: { type: "number", min: 0, max: 1, default: schedule.peak, help: "highest learning rate" },
+    warmup: {
+      type: "number",
+      min: 0,
+      max: 1,
+      default: schedule.warmupShare,
+      help: "share of the steps in which the rate rises",
+    },
+    validateEvery: {
+      type: "integer",
+      min: 1,
+      default: settings.validateEvery,
+      help: "steps between looks at dialogues that are held out",
+    },
+    snapshotEvery: { type: "integer", min: 1, default: settings.snapshotEvery, help: "steps between snapshots" },
+    seed: {
+      type: "integer",
+      min: 0,
+      max: 0xffffffff,
+      default: settings.seed,
+      help: "decides adapters and the order of dialogues",
+    },
   },
   async run({ options, positionals, signal, report, print }) {
     const ends = [options.steps, options.minutes, options.epochs].filter((value) => value !== undefined);
     if (ends.length !== 1)
       throw new Failure("usage", "Give one of --steps, --minutes and --epochs.", "For example --epochs 2.");
-    const instructions = join(options.data, "instructions.jsonl");
+    const data = dialogueFiles.map((name) => join(options.data, name)).find((path) => existsSync(path)) ?? options.data;
     const job: Omit<FinetuneOptions, "signal"> = {
       model: positionals[0]!,
-      data: existsSync(instructions) ? instructions : options.data,
+      data,
       out: options.out,
       ...(options.merged === undefined ? {} : { merged: options.merged }),
       lora: {
@@ -70,8 +92,8 @@ export default defineCommand({
           : options.minutes !== undefined
             ? { minutes: options.minutes }
             : { epochs: options.epochs! },
-      schedule: { kind: "cosine", peak: options.learningRate, warmupShare: options.warmup, finalShare: 0 },
-      optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, clip: 1 },
+      schedule: { ...schedule, peak: options.learningRate, warmupShare: options.warmup },
+      optimizer,
       validateEvery: options.validateEvery,
       snapshotEvery: options.snapshotEvery,
       seed: options.seed,

@@ -1,7 +1,9 @@
 import { defineCommand } from "../command.ts";
 import { runInWorker } from "../ui/worker-job.ts";
 import { Failure } from "../../protocol/errors.ts";
-import type { PretrainOptions, PretrainResult } from "../../train/index.ts";
+import { pretrainDefaults, type PretrainOptions, type PretrainResult } from "../../train/index.ts";
+
+const { model, schedule, optimizer, ...settings } = pretrainDefaults;
 
 export default defineCommand({
   summary: "Train a decoder from scratch on tokens.",
@@ -25,34 +27,62 @@ export default defineCommand({
       max: 100_000,
       help: "train for about this long; steps are reckoned once, at the start",
     },
-    family: { type: "choice", values: ["internlm2", "llama"], default: "internlm2", help: "architecture" },
-    hidden: { type: "integer", min: 16, max: 16384, default: 256, help: "hidden size" },
-    layers: { type: "integer", min: 1, max: 256, default: 6, help: "blocks" },
-    heads: { type: "integer", min: 1, max: 256, default: 4, help: "query heads" },
-    kvHeads: { type: "integer", min: 1, max: 256, default: 2, help: "key-value heads" },
-    intermediate: { type: "integer", min: 16, max: 65536, default: 704, help: "feed-forward size" },
-    length: { type: "integer", min: 8, max: 32768, default: 256, help: "longest piece of a document, in tokens" },
-    batchTokens: { type: "integer", min: 8, max: 1 << 20, default: 2048, help: "tokens a batch" },
-    accumulate: { type: "integer", min: 1, max: 4096, default: 1, help: "batches a step" },
+    family: { type: "choice", values: ["internlm2", "llama"], default: model.family, help: "architecture" },
+    hidden: { type: "integer", min: 16, max: 16384, default: model.hiddenSize, help: "hidden size" },
+    layers: { type: "integer", min: 1, max: 256, default: model.layers, help: "blocks" },
+    heads: { type: "integer", min: 1, max: 256, default: model.heads, help: "query heads" },
+    kvHeads: { type: "integer", min: 1, max: 256, default: model.kvHeads, help: "key-value heads" },
+    intermediate: { type: "integer", min: 16, max: 65536, default: model.intermediateSize, help: "feed-forward size" },
+    length: {
+      type: "integer",
+      min: 8,
+      max: 32768,
+      default: settings.length,
+      help: "longest piece of a document, in tokens",
+    },
+    batchTokens: { type: "integer", min: 8, max: 1 << 20, default: settings.batchTokens, help: "tokens a batch" },
+    accumulate: { type: "integer", min: 1, max: 4096, default: settings.accumulate, help: "batches a step" },
     optimizer: {
       type: "choice",
       values: ["muon", "adamw"],
-      default: "muon",
+      default: optimizer.kind,
       help: "muon for the matrices of the blocks, adamw for the rest; or adamw for all",
     },
-    learningRate: { type: "number", min: 0, max: 1, default: 3e-3, help: "highest learning rate" },
-    schedule: { type: "choice", values: ["cosine", "constant"], default: "cosine", help: "learning rate over time" },
-    warmup: { type: "number", min: 0, max: 1, default: 0.02, help: "share of the steps in which the rate rises" },
-    weightDecay: { type: "number", min: 0, max: 1, default: 0.1, help: "decay of matrices" },
-    clip: { type: "number", min: 0, default: 1, help: "largest gradient norm; 0 does not clip" },
-    validateEvery: { type: "integer", min: 1, default: 50, help: "steps between looks at the validation split" },
+    learningRate: { type: "number", min: 0, max: 1, default: schedule.peak, help: "highest learning rate" },
+    schedule: {
+      type: "choice",
+      values: ["cosine", "constant"],
+      default: schedule.kind,
+      help: "learning rate over time",
+    },
+    warmup: {
+      type: "number",
+      min: 0,
+      max: 1,
+      default: schedule.warmupShare,
+      help: "share of the steps in which the rate rises",
+    },
+    weightDecay: { type: "number", min: 0, max: 1, default: optimizer.weightDecay, help: "decay of matrices" },
+    clip: { type: "number", min: 0, default: optimizer.clip, help: "largest gradient norm; 0 does not clip" },
+    validateEvery: {
+      type: "integer",
+      min: 1,
+      default: settings.validateEvery,
+      help: "steps between looks at the validation split",
+    },
     snapshotEvery: {
       type: "integer",
       min: 1,
-      default: 100,
+      default: settings.snapshotEvery,
       help: "steps between snapshots: no more than these are lost in a crash",
     },
-    seed: { type: "integer", min: 0, max: 0xffffffff, default: 1, help: "decides weights and the order of documents" },
+    seed: {
+      type: "integer",
+      min: 0,
+      max: 0xffffffff,
+      default: settings.seed,
+      help: "decides weights and the order of documents",
+    },
   },
   async run({ options, positionals, signal, report, print }) {
     if ((options.steps === undefined) === (options.minutes === undefined)) {
@@ -74,16 +104,14 @@ export default defineCommand({
       accumulate: options.accumulate,
       until: options.steps === undefined ? { minutes: options.minutes! } : { steps: options.steps },
       schedule: {
+        ...schedule,
         kind: options.schedule as "cosine" | "constant",
         peak: options.learningRate,
         warmupShare: options.warmup,
-        finalShare: 0.1,
       },
       optimizer: {
+        ...optimizer,
         kind: options.optimizer as "adamw" | "muon",
-        beta1: 0.9,
-        beta2: 0.95,
-        eps: 1e-8,
         weightDecay: options.weightDecay,
         clip: options.clip,
       },
