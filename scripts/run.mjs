@@ -33,8 +33,9 @@ function test(node) {
   const places = args.filter((argument) => !argument.startsWith("-")).map(toPattern);
   const patterns = places.length > 0 ? places : ["src/**/*.test.ts", "scripts/**/*.test.ts", "recipes/**/*.test.ts"];
   const flags = ["--test", "--test-concurrency=2", "--test-reporter=spec", ...options];
-  // A test sees no setting of the reader's shell, so that it passes or fails for everyone alike.
-  const clean = Object.entries(process.env).filter(([key]) => !/^(LIANLU_|NODE_)/.test(key));
+  // A test sees no setting of the reader's shell, so that it passes or fails for everyone alike;
+  // LIANLU_PYTHON only says where PyTorch is, for the tests that compare with it.
+  const clean = Object.entries(process.env).filter(([key]) => !/^(LIANLU_(?!PYTHON$)|NODE_)/.test(key));
   return runNode(node, [...flags, ...patterns], { cwd: root, env: Object.fromEntries(clean) });
 }
 
