@@ -30,7 +30,7 @@ export interface Findings {
   date: string;
   minutes: number;
   budgetSeconds: number;
-  /** Of this run alone: what was done before is not counted. */
+  /** Of the work, in however many runs it was done. */
   seconds: number;
   instructionSet: string;
   threads: number;
