@@ -18,7 +18,7 @@ const starts = Int32Array.of(0, 0, 0, 0, 0, 5, 5, 5, 5);
 
 function loss(tape: Tape, decoder: Decoder, gradientScale: number): number {
   const hidden = decode(tape, decoder, ids, positions, packedAttention(starts));
-  const losses = linearCrossEntropy(tape, hidden, decoder.head.weight!, targets, gradientScale);
+  const losses = linearCrossEntropy(tape, decoder.head.terms!(tape, hidden), targets, gradientScale);
   let sum = 0;
   for (const value of losses.data) sum += value;
   if (gradientScale !== 0) tape.backward();

@@ -6,17 +6,19 @@ import { z } from "zod";
 import { openSafetensors, readFloats, writeSafetensors } from "../formats/safetensors.ts";
 import type { Kernels } from "../kernels/kernels.ts";
 import { Failure } from "../protocol/errors.ts";
-import { randomUniform, scale, tensor, type Tensor } from "../tensor/index.ts";
-import { linear as linearOp } from "../tensor/index.ts";
+import { linear as linearOp, randomUniform, scale, tensor, type Tape, type Tensor } from "../tensor/index.ts";
 import { bytesOf } from "./checkpoint.ts";
 import { replaceLinears, type Decoder } from "./decoder.ts";
-import type { Linear } from "./layers/linear.ts";
+import { denseLinear, type Linear } from "./layers/linear.ts";
 
 export interface LoraOptions {
   rank: number;
   /** The change is scaled by alpha / rank. */
   alpha: number;
-  /** Last parts of layer names, for example "wqkv"; "all-linear" is every linear layer of the blocks. */
+  /**
+   * Last parts of layer names, for example "wqkv". "all-linear" is every linear layer, the output layer among them:
+   * without it a model that never met the control tokens could not learn to end its turn.
+   */
   targets: readonly string[] | "all-linear";
 }
 
@@ -61,7 +63,7 @@ export function addLora(kernels: Kernels, decoder: Decoder, options: LoraOptions
 
 function targetNames(decoder: Decoder): Set<string> {
   const names = new Set<string>();
-  replaceLinears(decoder, (layer) => {
+  replaceAdaptable(decoder, (layer) => {
     names.add(lastPart(layer.name));
     return layer;
   });
@@ -72,9 +74,15 @@ function lastPart(name: string): string {
   return name.slice(name.lastIndexOf(".") + 1);
 }
 
+/** Goes over every layer that can have an adapter: those of the blocks, and the output layer unless it is the embedding. */
+function replaceAdaptable(decoder: Decoder, replace: (layer: Linear) => Linear): void {
+  replaceLinears(decoder, replace);
+  if (!decoder.config.tieEmbeddings) decoder.head = replace(decoder.head);
+}
+
 function attach(decoder: Decoder, options: LoraOptions, make: (layer: Linear) => LoraPair): LoraPair[] {
   const pairs: LoraPair[] = [];
-  replaceLinears(decoder, (layer) => {
+  replaceAdaptable(decoder, (layer) => {
     if (options.targets !== "all-linear" && !options.targets.includes(lastPart(layer.name))) return layer;
     const pair = make(layer);
     pairs.push(pair);
@@ -85,6 +93,7 @@ function attach(decoder: Decoder, options: LoraOptions, make: (layer: Linear) =>
 
 /** base(x) + factor * (x A^T) B^T. */
 function loraLinear(base: Linear, { a, b }: LoraPair, factor: number): Linear {
+  const { terms } = base;
   return {
     name: base.name,
     outputs: base.outputs,
@@ -98,6 +107,12 @@ function loraLinear(base: Linear, { a, b }: LoraPair, factor: number): Linear {
       tape.give(y, down, scaled);
       return out;
     },
+    ...(terms && {
+      terms: (tape: Tape, x: Tensor) => [
+        ...terms(tape, x),
+        { x: scale(tape, linearOp(tape, x, a), factor), weight: b },
+      ],
+    }),
   };
 }
 
@@ -183,7 +198,7 @@ export function loadAdapter(kernels: Kernels, decoder: Decoder, directory: strin
       return tensor(data, shape, name);
     };
     const pairs: LoraPair[] = [];
-    replaceLinears(decoder, (layer) => {
+    replaceAdaptable(decoder, (layer) => {
       if (!layers.delete(layer.name)) return layer;
       const pair = {
         name: layer.name,
@@ -210,7 +225,7 @@ export function loadAdapter(kernels: Kernels, decoder: Decoder, directory: strin
 /** W + factor B A, written into the dense weights; the adapters are left out of the model afterwards. */
 export function mergeLora(kernels: Kernels, decoder: Decoder, pairs: readonly LoraPair[], options: LoraOptions): void {
   const byName = new Map(pairs.map((pair) => [pair.name, pair]));
-  replaceLinears(decoder, (layer) => {
+  replaceAdaptable(decoder, (layer) => {
     const pair = byName.get(layer.name);
     const weight = layer.weight;
     if (!pair || !weight) return layer;
@@ -218,10 +233,6 @@ export function mergeLora(kernels: Kernels, decoder: Decoder, pairs: readonly Lo
     const scaled = kernels.allocate(outputs * rank);
     kernels.addScaled(scaled, pair.b.data, options.alpha / options.rank, false);
     kernels.matmul(weight.data, scaled, pair.a.data, outputs, layer.inputs, rank, "nn", true);
-    return denseFrom(layer, weight);
+    return { ...denseLinear(weight), name: layer.name };
   });
-}
-
-function denseFrom(layer: Linear, weight: Tensor): Linear {
-  return { ...layer, weight, apply: (tape, x, residual) => linearOp(tape, x, weight, residual) };
 }

@@ -6,9 +6,9 @@ import type { Batch } from "./batch.ts";
 /** The sum of the batch's losses in nats. With gradientScale other than 0, gradients of gradientScale * sum are added. */
 export function runBatch(tape: Tape, decoder: Decoder, batch: Batch, gradientScale: number): number {
   const hidden = decode(tape, decoder, batch.ids, batch.positions, packedAttention(batch.starts));
-  const weight = decoder.head.weight;
-  if (!weight) throw new Error("the output layer has no dense weight");
-  const losses = linearCrossEntropy(tape, hidden, weight, batch.targets, gradientScale);
+  const terms = decoder.head.terms?.(tape, hidden);
+  if (!terms) throw new Error("the output layer is packed; its loss needs dense weights");
+  const losses = linearCrossEntropy(tape, terms, batch.targets, gradientScale);
   let sum = 0;
   for (let row = 0; row < losses.data.length; row++) sum += losses.data[row]!;
   if (gradientScale !== 0) tape.backward();

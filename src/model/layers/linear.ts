@@ -1,7 +1,7 @@
 // A linear layer is whatever maps [rows, inputs] to [rows, outputs]: dense, packed for inference, or with LoRA beside it.
 // Models hold Linears; LoRA and quantization replace them from outside.
 import type { PackedWeight } from "../../kernels/kernels.ts";
-import { linear, rowsOf, type Tape, type Tensor } from "../../tensor/index.ts";
+import { linear, rowsOf, type LogitTerm, type Tape, type Tensor } from "../../tensor/index.ts";
 
 export interface Linear {
   /** The checkpoint's name without ".weight". */
@@ -12,6 +12,8 @@ export interface Linear {
   readonly weight: Tensor | undefined;
   /** x [rows, inputs], residual [rows, outputs] -> x W^T + residual. */
   apply(tape: Tape, x: Tensor, residual?: Tensor): Tensor;
+  /** The same as products of dense matrices to be summed, for an output layer's loss; absent where weights are packed. */
+  terms?(tape: Tape, x: Tensor): LogitTerm[];
 }
 
 /** A dense, trainable layer. */
@@ -23,6 +25,7 @@ export function denseLinear(weight: Tensor): Linear {
     inputs: inputs!,
     weight,
     apply: (tape, x, residual) => linear(tape, x, weight, residual),
+    terms: (_tape, x) => [{ x, weight }],
   };
 }
 
