@@ -8,8 +8,9 @@ export function linear(tape: Tape, x: Tensor, weight: Tensor, residual?: Tensor)
   const inputs = columnsOf(x);
   const outputs = rowsOf(weight);
   const y = tape.take([rows, outputs], weight.name);
-  if (residual) tape.kernels.addScaled(y.data, residual.data, 1, false);
-  tape.kernels.matmul(y.data, x.data, weight.data, rows, outputs, inputs, "nt", residual !== undefined);
+  tape.kernels.matmul(y.data, x.data, weight.data, rows, outputs, inputs, "nt", false);
+  // Added afterwards, as packed weights do it, so that both give the same bits.
+  if (residual) tape.kernels.addScaled(y.data, residual.data, 1, true);
 
   if (tape.recording && (x.requiresGrad || weight.requiresGrad || residual?.requiresGrad)) {
     tape.record([y], [], () => {
