@@ -232,6 +232,24 @@ test("a second process does not train in the same place, and a quantized model i
   await refused(finetune(place("small"), place("none")), 2, /small is quantized/);
 });
 
+test("a model that does not fit into memory is refused before it is made", async () => {
+  const huge = pretrain(
+    place("huge"),
+    "--steps",
+    "1",
+    "--hidden",
+    "16384",
+    "--layers",
+    "256",
+    "--intermediate",
+    "65536",
+  );
+  const { code, errors } = await run(huge);
+  assert.equal(code, 4, errors);
+  assert.match(errors, /takes more than [\d.]+ GiB of memory; [\d.]+ GiB are available\.\nMake the model smaller/);
+  assert.ok(!existsSync(place("huge.training")));
+});
+
 test("--json says errors as a line of JSON", async () => {
   const failed = await run(["tokenize", raw, "--out", place("none"), "--json"]);
   assert.equal(failed.code, 3);

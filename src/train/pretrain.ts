@@ -127,6 +127,8 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
       text: `${config.family}, ${(parameters / 1e6).toFixed(2)} M parameters; ${trainSplit.tokens} training tokens.`,
     };
 
+    checkMemory(parameters);
+
     const { signal, out, until, ...shaping } = options;
     const tokensInput = await hashInput(options.tokens);
     const run = openRunDirectory(out, { ...shaping, until, tokens: tokensInput.sha256 });
@@ -227,6 +229,19 @@ function checkShape({ hiddenSize, heads, kvHeads, headDim }: DecoderConfig): voi
   if (heads % kvHeads !== 0) {
     throw new Failure("usage", `--heads ${heads} is not a multiple of --kv-heads ${kvHeads}.`);
   }
+}
+
+/** Weights, gradients and at least one moment of each are held as float32 all the time. */
+function checkMemory(parameters: number): void {
+  const needed = 3 * Float32Array.BYTES_PER_ELEMENT * parameters;
+  const available = process.availableMemory();
+  if (needed <= available) return;
+  const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
+  throw new Failure(
+    "environment",
+    `Training ${(parameters / 1e6).toFixed(0)} M parameters takes more than ${gibibytes(needed)} of memory; ${gibibytes(available)} are available.`,
+    "Make the model smaller: --hidden, --layers, --intermediate.",
+  );
 }
 
 /** Muon takes the matrices of the blocks; embedding, output layer and norms are AdamW's. */
