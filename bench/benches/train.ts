@@ -56,7 +56,10 @@ export default defineBench({
       step();
       step();
       const memory = residentBytes() - before;
-      const peer = python === undefined ? undefined : (await startPython(python, join(import.meta.dirname, "../peers/train_step.py"), [String(count)]));
+      const peer =
+        python === undefined
+          ? undefined
+          : await startPython(python, join(import.meta.dirname, "../peers/train_step.py"), [String(count)]);
       const subjects: (() => Promise<number> | number)[] = [() => milliseconds(step)];
       if (peer) {
         subjects.push(async () => {

@@ -99,10 +99,10 @@ export function makePlan(out: string, minutes: number, port: number): Plan {
   const fixed =
     Object.values(fixedSeconds).reduce((sum, seconds) => sum + seconds, 0) + 2 * evaluationSeconds + reportSeconds;
   const training = Math.max(0, minutes - fixed / 60);
-  const pretrainMinutes = hundredths(Math.max(leastPretrainMinutes, training * 0.72));
-  const finetuneMinutes = hundredths(Math.max(leastFinetuneMinutes, training * 0.28));
+  const pretrainMinutes = hundredths(Math.max(leastPretrainMinutes, training * 0.78));
+  const finetuneMinutes = hundredths(Math.max(leastFinetuneMinutes, training * 0.22));
   // Where there is little time, more and smaller steps learn more than few and steady ones.
-  const batch = ["--batch-tokens", minutes >= 4 ? "1024" : "512"];
+  const smallBatch = minutes >= 4 ? [] : ["--batch-tokens", "512"];
   const evaluation = [
     "--task",
     "perplexity",
@@ -144,18 +144,7 @@ export function makePlan(out: string, minutes: number, port: number): Plan {
     {
       name: "pretrain",
       step: 3,
-      // Poems are short; the length is what the agent's prompt, with its tool's description, needs later.
-      args: [
-        "pretrain",
-        dir.tokens,
-        "--out",
-        dir.base,
-        "--length",
-        "1024",
-        ...batch,
-        "--minutes",
-        `${pretrainMinutes}`,
-      ],
+      args: ["pretrain", dir.tokens, "--out", dir.base, ...smallBatch, "--minutes", `${pretrainMinutes}`],
       output: dir.base,
       reads: ["tokenize"],
       seconds: 60 * pretrainMinutes,
@@ -180,7 +169,10 @@ export function makePlan(out: string, minutes: number, port: number): Plan {
         dir.adapter,
         "--merged",
         dir.tuned,
-        ...batch,
+        "--batch-tokens",
+        minutes >= 4 ? "1024" : "512",
+        "--learning-rate",
+        "5e-3",
         "--minutes",
         `${finetuneMinutes}`,
       ],

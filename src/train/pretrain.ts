@@ -46,9 +46,9 @@ export interface PretrainSettings {
 }
 
 export const pretrainDefaults: PretrainSettings = {
-  model: { family: "internlm2", hiddenSize: 256, layers: 6, heads: 4, kvHeads: 2, intermediateSize: 704 },
+  model: { family: "internlm2", hiddenSize: 192, layers: 6, heads: 6, kvHeads: 2, intermediateSize: 512 },
   length: 1024,
-  batchTokens: 2048,
+  batchTokens: 1024,
   accumulate: 1,
   schedule: { kind: "cosine", peak: 4e-3, warmupShare: 0.02, finalShare: 0.1 },
   optimizer: { kind: "muon", beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clip: 1 },

@@ -9,8 +9,11 @@ export default defineCommand({
   summary: "Train a decoder from scratch on tokens.",
   usage: "lianlu pretrain TOKENS --out DIR (--steps N | --minutes N)",
   examples: [
-    { command: "lianlu pretrain tokens --out base --minutes 3", help: "the default model of about 7 M parameters" },
-    { command: "lianlu pretrain tokens --out base --steps 500 --hidden 192 --layers 4", help: "a smaller one" },
+    { command: "lianlu pretrain tokens --out base --minutes 3", help: "the default model of about 5 M parameters" },
+    {
+      command: "lianlu pretrain tokens --out base --steps 500 --hidden 256 --heads 8 --intermediate 704",
+      help: "a larger one",
+    },
   ],
   positionals: { min: 1, max: 1, help: "a directory that `lianlu tokenize` wrote" },
   options: {
