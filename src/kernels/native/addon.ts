@@ -17,6 +17,8 @@ export interface AddonBase {
 }
 
 const modulePath = fileURLToPath(new URL("../../../build/native/lianlu.node", import.meta.url));
+/** As many as the pool of native/pool.cpp takes. */
+const maxThreads = 256;
 let loaded: unknown;
 
 /** The module, loaded once a JavaScript thread. `Functions` is what the asking family knows of it. */
@@ -29,9 +31,18 @@ export function addon<Functions = object>(): AddonBase & Functions {
         "Run `npm run setup`.",
       );
     }
+    checkThreads(process.env["LIANLU_THREADS"]);
     loaded = createRequire(import.meta.url)(modulePath);
   }
   return loaded as AddonBase & Functions;
+}
+
+/** The module itself passes over a setting that it cannot read. */
+function checkThreads(setting: string | undefined): void {
+  if (setting === undefined || setting === "") return;
+  const count = Number(setting);
+  if (Number.isInteger(count) && count >= 1 && count <= maxThreads) return;
+  throw new Failure("usage", `LIANLU_THREADS is '${setting}', and an integer between 1 and ${maxThreads} is expected.`);
 }
 
 /** The checks let float64 pass, for the reference; native kernels do not. One array of a call stands for all its floats. */
