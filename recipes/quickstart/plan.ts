@@ -58,13 +58,13 @@ export const stepSummaries = [
 /** What everything but training and evaluation may take, in seconds on two cores. */
 const fixedSeconds = {
   poems: 14,
-  speeches: 8,
-  tokenize: 5,
-  instructions: 4,
-  quantize8: 8,
-  quantize4: 8,
-  serve: 6,
-  agent: 14,
+  speeches: 6,
+  tokenize: 4,
+  instructions: 3,
+  quantize8: 4,
+  quantize4: 4,
+  serve: 3,
+  agent: 12,
 };
 const reportSeconds = 3;
 /** The shortest training that still shows something. */
@@ -95,7 +95,7 @@ export function directories(out: string) {
 export function makePlan(out: string, minutes: number, port: number): Plan {
   const dir = directories(out);
   const samples = minutes >= 4 ? 200 : 100;
-  const evaluationSeconds = samples / 10;
+  const evaluationSeconds = samples / 20;
   const fixed =
     Object.values(fixedSeconds).reduce((sum, seconds) => sum + seconds, 0) + 2 * evaluationSeconds + reportSeconds;
   const training = Math.max(0, minutes - fixed / 60);
@@ -222,7 +222,7 @@ export function makePlan(out: string, minutes: number, port: number): Plan {
     {
       name: "agent",
       step: 8,
-      args: ["agent", `http://127.0.0.1:${port}/v1`, "--out", dir.poems],
+      args: ["agent", `http://127.0.0.1:${port}/v1`, "--tries", "24", "--out", dir.poems],
       output: dir.poems,
       reads: ["quantize8"],
       seconds: fixedSeconds.agent,
