@@ -1,6 +1,7 @@
 // A peer in Python that answers one line for each line it is given, so that it can take turns with us.
 import { spawn, spawnSync } from "node:child_process";
 import { createInterface } from "node:readline";
+import { setTimeout as sleep } from "node:timers/promises";
 
 export const torchMissing =
   "PyTorch is missing: make a virtual environment, `pip install torch` in it, and set LIANLU_PYTHON to its python.";
@@ -11,6 +12,8 @@ export function pythonWithTorch(): string | undefined {
   const check = "import torch; assert int(torch.__version__.split('.')[0]) >= 2";
   return spawnSync(python, ["-c", check]).status === 0 ? python : undefined;
 }
+
+const settleMs = 1000;
 
 export interface PythonPeer {
   /** What it says when it is ready, for example its version. */
@@ -29,6 +32,8 @@ export async function startPython(python: string, script: string, args: readonly
     return value;
   };
   const ready = await next();
+  // What starting left to do, here and there, is done before anything is timed.
+  await sleep(settleMs);
   return {
     ready: ready.replace(/^ready /, ""),
     ask(line) {

@@ -48,7 +48,7 @@ const blockBytes: Record<WeightScheme, number> = { q8_0: 34, q4_0: 18 };
 
 const turns = 9;
 /** Calls are repeated until a measurement takes about this long. */
-const measurementMs = 10;
+const measurementMs = 30;
 /** PyTorch's threads spin for a while after a product; they must not spin into ours. */
 const restMs = 30;
 
@@ -134,7 +134,9 @@ function repeatsFor(run: () => void): number {
   return Math.max(1, Math.round(measurementMs / Math.max(milliseconds(run), 1e-3)));
 }
 
+/** Milliseconds of one call, after one that does not count (as the peer does it): the other's data is out of the cache. */
 function repeated(run: () => void, repeats: number): number {
+  run();
   return (
     milliseconds(() => {
       for (let i = 0; i < repeats; i++) run();
