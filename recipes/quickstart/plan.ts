@@ -57,14 +57,14 @@ export const stepSummaries = [
 
 /** What everything but training and evaluation may take, in seconds on two cores. */
 const fixedSeconds = {
-  poems: 14,
-  speeches: 6,
-  tokenize: 4,
-  instructions: 3,
-  quantize8: 4,
-  quantize4: 4,
-  serve: 3,
-  agent: 12,
+  poems: 18,
+  speeches: 8,
+  tokenize: 5,
+  instructions: 4,
+  quantize8: 5,
+  quantize4: 5,
+  serve: 4,
+  agent: 18,
 };
 const reportSeconds = 3;
 /** The shortest training that still shows something. */
@@ -95,7 +95,7 @@ export function directories(out: string) {
 export function makePlan(out: string, minutes: number, port: number): Plan {
   const dir = directories(out);
   const samples = minutes >= 4 ? 200 : 100;
-  const evaluationSeconds = samples / 20;
+  const evaluationSeconds = samples / 14;
   const fixed =
     Object.values(fixedSeconds).reduce((sum, seconds) => sum + seconds, 0) + 2 * evaluationSeconds + reportSeconds;
   const training = Math.max(0, minutes - fixed / 60);

@@ -89,7 +89,7 @@ test("a tool that throws answers with its message; an abort goes through", async
   assert.deepEqual(definitionOf(add).parameters.required, ["a", "b"]);
 });
 
-test("rewrite keeps the lines before the first fault and stops at the first poem that passes", async () => {
+test("rewrite keeps the lines before the first fault, asks for the rhyme that failed, and stops at the first poem that passes", async () => {
   // 登鹳雀楼 with its last line's rhyme broken, then whole.
   const broken = "白日依山尽，黄河入海流。\n欲穷千里目，更上一层月。";
   const whole = "白日依山尽，黄河入海流。\n欲穷千里目，更上一层楼。";
@@ -114,4 +114,5 @@ test("rewrite keeps the lines before the first fault and stops at the first poem
   const pattern = new RegExp(`^(?:${responseFormat.pattern})$`, "u");
   assert.match(whole, pattern);
   assert.doesNotMatch("白日依山去，黄河入海流。\n欲穷千里目，更上一层楼。", pattern);
+  assert.doesNotMatch("白日依山尽，黄河入海流。\n欲穷千里目，更上一层山。", pattern, "山 does not rhyme with 流");
 });

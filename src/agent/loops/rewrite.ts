@@ -1,7 +1,14 @@
-// Best of n by feedback: write a poem, have it checked by a tool call, keep the lines before the first fault and write
-// the rest anew, until it passes or the tries are used up. Accepted poems are training data with their provenance.
+// Best of n by feedback: write a poem, have it checked by a tool call, and turn what the checker found into the grammar
+// of the next draft: the lines before the first fault are kept, and a fourth line that did not rhyme has to. Until a poem
+// passes or the tries are used up. Accepted poems are training data with their provenance.
 import { z } from "zod";
-import { poemLines, ruleNames, type Fault, type QuatrainCheck } from "../../corpus/verse/index.ts";
+import {
+  charactersRhymingWith,
+  poemLines,
+  ruleNames,
+  type Fault,
+  type QuatrainCheck,
+} from "../../corpus/verse/index.ts";
 import { collect, type LanguageModel } from "../../protocol/language-model.ts";
 import type { Message, ToolCall } from "../../protocol/message.ts";
 import checker from "../tools/check-quatrain.ts";
@@ -55,16 +62,16 @@ const han = "[一-鿿]";
 /** Yields every draft as it is checked; the last one is the one that passed, where one did. */
 export async function* rewrite(options: RewriteOptions): AsyncGenerator<Draft, void, void> {
   const ask: Message = { role: "user", content: options.request };
-  let kept: string[] = [];
+  let start: Start = { lines: [], endings: [] };
   for (let attempt = 1; attempt <= options.tries; attempt++) {
     const seed = options.seed + attempt;
-    const poem = await write(options, ask, kept, seed);
+    const poem = await write(options, ask, start, seed);
     const { toolCall, result } = await check(options, ask, poem, seed);
     const draft: Draft = {
       attempt,
       seed,
       poem,
-      keptLines: kept.length,
+      keptLines: start.lines.length,
       toolCall,
       rules: result.rules,
       passed: result.passed,
@@ -72,12 +79,20 @@ export async function* rewrite(options: RewriteOptions): AsyncGenerator<Draft, v
     };
     yield draft;
     if (draft.passed) return;
-    kept = soundLines(draft);
+    start = startOfNext(draft);
   }
 }
 
-/** A poem whose first lines are given; the grammar holds the model to them and to the form of what follows. */
-async function write(options: RewriteOptions, ask: Message, kept: readonly string[], seed: number): Promise<string> {
+/** What the checker's findings ask of the next draft. */
+interface Start {
+  /** Its first lines. */
+  lines: readonly string[];
+  /** Characters of which one must end the fourth line; empty where any may. */
+  endings: readonly string[];
+}
+
+/** A poem with the given start; the grammar holds the model to it and to the form of what follows. */
+async function write(options: RewriteOptions, ask: Message, start: Start, seed: number): Promise<string> {
   const { text } = await collect(
     options.model.generate({
       input: { messages: [ask] },
@@ -85,18 +100,20 @@ async function write(options: RewriteOptions, ask: Message, kept: readonly strin
       temperature: options.temperature,
       topP: options.topP,
       seed,
-      ...(kept.length === 0 ? {} : { responseFormat: { type: "regex", pattern: continuation(kept) } }),
+      ...(start.lines.length === 0 ? {} : { responseFormat: { type: "regex", pattern: patternOf(start) } }),
       signal: options.signal,
     }),
   );
   return text.trim();
 }
 
-/** Lines end "，" and "。" in turn; a line break after each, as the corpus has them, or none. */
-function continuation(kept: readonly string[]): string {
-  const line = (index: number): string =>
-    `${kept[index] ?? `${han}{${Array.from(kept[0]!).length}}`}${index % 2 === 0 ? "，" : "。"}${index === 1 ? "\\n?" : ""}`;
-  return [0, 1, 2, 3].map(line).join("");
+/** Lines end "，" and "。" in turn; a line break after the second, as the corpus has it, or none. */
+function patternOf({ lines, endings }: Start): string {
+  const length = Array.from(lines[0]!).length;
+  const last = endings.length === 0 ? han : `[${endings.join("")}]`;
+  const free = [`${han}{${length}}`, `${han}{${length}}`, `${han}{${length}}`, `${han}{${length - 1}}${last}`];
+  const [first, second, third, fourth] = free.map((line, index) => lines[index] ?? line);
+  return `${first}，${second}。\\n?${third}，${fourth}。`;
 }
 
 /** The model calls the checker; the grammar holds the call to valid JSON about this poem. */
@@ -120,9 +137,11 @@ async function check(options: RewriteOptions, ask: Message, poem: string, seed: 
   return { toolCall, result: resultSchema.parse(outcome.result) };
 }
 
-/** The lines before the first fault that names a line; none where the form itself is broken. */
-function soundLines({ poem, rules, faults }: Draft): string[] {
-  if (!rules.form) return [];
+/** The lines before the first fault that names a line, none where the form itself is broken; and the rhyme, where it failed. */
+function startOfNext({ poem, rules, faults }: Draft): Start {
+  if (!rules.form) return { lines: [], endings: [] };
   const first = Math.min(...faults.map(({ line }) => line ?? 1));
-  return poemLines(poem).slice(0, Math.min(first - 1, 3));
+  const lines = poemLines(poem).slice(0, Math.min(first - 1, 3));
+  const rhymeWord = rules.rhyme ? undefined : Array.from(lines[1] ?? "").at(-1);
+  return { lines, endings: rhymeWord === undefined ? [] : charactersRhymingWith(rhymeWord) };
 }

@@ -7,4 +7,4 @@ export {
   type QuatrainCheck,
   type RuleName,
 } from "./quatrain.ts";
-export { nearlyRhymes, rhymeGroupsOf, rhymes, toneMarks, toneOf, type Tone } from "./tones.ts";
+export { charactersRhymingWith, nearlyRhymes, rhymeGroupsOf, rhymes, toneMarks, toneOf, type Tone } from "./tones.ts";

@@ -59,6 +59,11 @@ export function rhymes(first: string, second: string): boolean {
   return rhymeGroupsOf(first).some((group) => groups.includes(group));
 }
 
+/** Every character that rhymes with this one, in the order of the table; none where it is oblique or unknown. */
+export function charactersRhymingWith(character: string): string[] {
+  return [...tables().groups.keys()].filter((candidate) => rhymes(character, candidate));
+}
+
 /** Whether two characters stand in the same or in neighbouring groups, as a first line may (孤雁入群). */
 export function nearlyRhymes(first: string, second: string): boolean {
   if (first === second) return false;
