@@ -64,7 +64,7 @@ const fixedSeconds = {
   quantize8: 5,
   quantize4: 5,
   serve: 4,
-  agent: 18,
+  agent: 12,
 };
 const reportSeconds = 3;
 /** The shortest training that still shows something. */
@@ -222,7 +222,7 @@ export function makePlan(out: string, minutes: number, port: number): Plan {
     {
       name: "agent",
       step: 8,
-      args: ["agent", `http://127.0.0.1:${port}/v1`, "--tries", "24", "--out", dir.poems],
+      args: ["agent", `http://127.0.0.1:${port}/v1`, "--out", dir.poems],
       output: dir.poems,
       reads: ["quantize8"],
       seconds: fixedSeconds.agent,
