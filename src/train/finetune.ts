@@ -148,10 +148,8 @@ export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
       for (; sampler.state.epoch < until.epochs; batches++) sampler.next();
       return batches;
     }
-    return stepsWithin(until.minutes * 60_000 * stepShare, () => {
-      runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens);
-      for (const parameter of trained) parameter.hasGrad = false;
-    });
+    const pass = (): void => void runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens);
+    return stepsWithin(until.minutes * 60_000 * stepShare, optimizer, pass);
   }
   const totalSteps = run.steps!;
   const result = yield* train({

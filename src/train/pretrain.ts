@@ -151,11 +151,12 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
     };
     if (run.steps === undefined) {
       const sampler = createPretrainSampler(trainSplit, samplerOptions);
-      run.decideSteps("steps" in until ? until.steps : stepsWithin(until.minutes * 60_000 * stepShare, sampleStep));
-      function sampleStep(): void {
+      const pass = (): void => {
         for (let i = 0; i < options.accumulate; i++) runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens);
-        for (const parameter of trained) parameter.hasGrad = false;
-      }
+      };
+      run.decideSteps(
+        "steps" in until ? until.steps : stepsWithin(until.minutes * 60_000 * stepShare, optimizer, pass),
+      );
     }
     const totalSteps = run.steps!;
     const validation = wholeSplit(validationSplit, samplerOptions);
