@@ -82,7 +82,7 @@ export interface PretrainResult {
 /** Validation batches looked at while training; the whole split is measured at the end. */
 const watchedBatches = 4;
 /** Of `minutes`, what the steps may take; the rest is for baselines, validation and snapshots. */
-const stepShare = 0.92;
+const stepShare = 0.88;
 
 export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
   const options = { signal: new AbortController().signal, ...pretrainDefaults, ...given };
