@@ -32,7 +32,7 @@ const dimension = z
   .max(1 << 20);
 
 /** The fields that the Llama-like families of Hugging Face share. */
-export const sharedConfigSchema = z.looseObject({
+const sharedConfigSchema = z.looseObject({
   vocab_size: z
     .int()
     .min(1)
@@ -57,7 +57,6 @@ export const sharedConfigSchema = z.looseObject({
   pad_token_id: z.int().nullish(),
   initializer_range: z.number().positive().optional(),
 });
-export type SharedConfig = z.infer<typeof sharedConfigSchema>;
 
 /** Scalings that change nothing up to max_position_embeddings, which is as far as a decoder goes here. */
 const dormantScalings: ReadonlySet<string> = new Set(["default", "dynamic"]);

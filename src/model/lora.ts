@@ -36,7 +36,9 @@ const prefix = "base_model.model.";
 /** Puts fresh adapters (A uniform as PEFT's Kaiming, B zero) beside the targets, in place; returns what is to be trained. */
 export function addLora(kernels: Kernels, decoder: Decoder, options: LoraOptions, seed: number): LoraPair[] {
   let stream = 0;
-  const pairs = attach(decoder, options, (layer) => {
+  const { targets } = options;
+  const pairs = attach(decoder, options.alpha / options.rank, (layer) => {
+    if (targets !== "all-linear" && !targets.includes(lastPart(layer.name))) return undefined;
     stream++;
     const a = kernels.allocate(options.rank * layer.inputs);
     const bound = 1 / Math.sqrt(layer.inputs);
@@ -80,13 +82,14 @@ function replaceAdaptable(decoder: Decoder, replace: (layer: Linear) => Linear):
   if (!decoder.config.tieEmbeddings) decoder.head = replace(decoder.head);
 }
 
-function attach(decoder: Decoder, options: LoraOptions, make: (layer: Linear) => LoraPair): LoraPair[] {
+/** Puts the pair that `make` has for a layer beside it; a layer without one stays as it is. */
+function attach(decoder: Decoder, factor: number, make: (layer: Linear) => LoraPair | undefined): LoraPair[] {
   const pairs: LoraPair[] = [];
   replaceAdaptable(decoder, (layer) => {
-    if (options.targets !== "all-linear" && !options.targets.includes(lastPart(layer.name))) return layer;
     const pair = make(layer);
+    if (!pair) return layer;
     pairs.push(pair);
-    return loraLinear(layer, pair, options.alpha / options.rank);
+    return loraLinear(layer, pair, factor);
   });
   return pairs;
 }
@@ -197,16 +200,13 @@ export function loadAdapter(kernels: Kernels, decoder: Decoder, directory: strin
       data.set(readFloats(source, name));
       return tensor(data, shape, name);
     };
-    const pairs: LoraPair[] = [];
-    replaceAdaptable(decoder, (layer) => {
-      if (!layers.delete(layer.name)) return layer;
-      const pair = {
+    const pairs = attach(decoder, alpha / rank, (layer) => {
+      if (!layers.delete(layer.name)) return undefined;
+      return {
         name: layer.name,
         a: read(`${prefix}${layer.name}.lora_A.weight`, [rank, layer.inputs]),
         b: read(`${prefix}${layer.name}.lora_B.weight`, [layer.outputs, rank]),
       };
-      pairs.push(pair);
-      return loraLinear(layer, pair, alpha / rank);
     });
     const [left] = layers;
     if (left !== undefined) {

@@ -21,7 +21,7 @@ import { createAdamW, type OptimizerOptions } from "./optimizer.ts";
 import { encodeDialogue, readDialogues } from "./dialogues.ts";
 import { openRunDirectory } from "./run-directory.ts";
 import { createExampleSampler, type Example } from "./sampler.ts";
-import type { Schedule } from "./schedule.ts";
+import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
 import { meanLoss, runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
 import { train, type MetricsRow } from "./trainer.ts";
@@ -31,7 +31,7 @@ export interface FinetuneSettings {
   lora: LoraOptions;
   /** Tokens a batch; dialogues are packed into it whole. */
   batchTokens: number;
-  schedule: Omit<Schedule, "totalSteps" | "warmupSteps"> & { warmupShare: number };
+  schedule: ScheduleSettings;
   optimizer: OptimizerOptions;
   /** Steps between looks at the held-out dialogues, and between snapshots. */
   validateEvery: number;
@@ -157,11 +157,7 @@ export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
     tape,
     decoder,
     optimizer,
-    schedule: {
-      ...options.schedule,
-      totalSteps,
-      warmupSteps: Math.max(1, Math.round(options.schedule.warmupShare * totalSteps)),
-    },
+    schedule: scheduleOver(totalSteps, options.schedule),
     sampler: (from) => createExampleSampler(trainExamples, samplerOptions, from),
     accumulate: 1,
     validation,

@@ -22,6 +22,6 @@ export {
   type Sampler,
   type SamplerState,
 } from "./sampler.ts";
-export { learningRateAt, type Schedule } from "./schedule.ts";
+export { learningRateAt, scheduleOver, type Schedule, type ScheduleSettings } from "./schedule.ts";
 export { meanLoss, runBatch } from "./step.ts";
 export { train, type MetricsRow, type TrainerOptions, type TrainingResult } from "./trainer.ts";

@@ -31,7 +31,7 @@ type Update = (step: number, learningRate: number, gradientScale: number) => voi
 
 /** AdamW (Loshchilov and Hutter, arXiv 1711.05101) for all parameters. */
 export function createAdamW(kernels: Kernels, parameters: readonly Tensor[], options: OptimizerOptions): Optimizer {
-  return createOptimizer(kernels, parameters, options, new Set());
+  return createMuon(kernels, parameters, options, new Set());
 }
 
 /** Muon for `matrices`, which are among the parameters; AdamW for the others. */
@@ -40,15 +40,6 @@ export function createMuon(
   parameters: readonly Tensor[],
   options: OptimizerOptions,
   matrices: ReadonlySet<Tensor>,
-): Optimizer {
-  return createOptimizer(kernels, parameters, options, matrices);
-}
-
-function createOptimizer(
-  kernels: Kernels,
-  parameters: readonly Tensor[],
-  options: OptimizerOptions,
-  muon: ReadonlySet<Tensor>,
 ): Optimizer {
   const state: { name: string; shape: readonly number[]; data: Floats }[] = [];
   const remember = ({ name, shape, data }: Tensor, suffix: string): Floats => {
@@ -59,7 +50,7 @@ function createOptimizer(
   // One scratch for each shape, shared by all matrices that have it.
   const orthogonalizers = new Map<string, Orthogonalizer>();
   const updates = parameters.map((parameter): Update => {
-    if (!muon.has(parameter)) {
+    if (!matrices.has(parameter)) {
       return adamWUpdate(kernels, parameter, remember(parameter, "m"), remember(parameter, "v"), options);
     }
     const [rows, columns] = [rowsOf(parameter), columnsOf(parameter)];

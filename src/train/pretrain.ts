@@ -22,7 +22,7 @@ import { createAdamW, createMuon, type Optimizer, type OptimizerOptions } from "
 import { ngramBaselines } from "./baselines.ts";
 import { openRunDirectory } from "./run-directory.ts";
 import { createPretrainSampler, type DocumentSource } from "./sampler.ts";
-import type { Schedule } from "./schedule.ts";
+import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
 import { writeTrainingState } from "./snapshot.ts";
 import { meanLoss, runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
@@ -37,7 +37,7 @@ export interface PretrainSettings {
   /** Tokens a batch, and batches a step. */
   batchTokens: number;
   accumulate: number;
-  schedule: Omit<Schedule, "totalSteps" | "warmupSteps"> & { warmupShare: number };
+  schedule: ScheduleSettings;
   optimizer: OptimizerOptions & { kind: "adamw" | "muon" };
   /** Steps between looks at the validation split, and between snapshots. */
   validateEvery: number;
@@ -165,11 +165,7 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
       tape,
       decoder,
       optimizer,
-      schedule: {
-        ...options.schedule,
-        totalSteps,
-        warmupSteps: Math.max(1, Math.round(options.schedule.warmupShare * totalSteps)),
-      },
+      schedule: scheduleOver(totalSteps, options.schedule),
       sampler: (from) => createPretrainSampler(trainSplit, samplerOptions, from),
       accumulate: options.accumulate,
       validation: validation.slice(0, watchedBatches),

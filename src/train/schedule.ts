@@ -11,6 +11,17 @@ export interface Schedule {
   finalShare: number;
 }
 
+/** A schedule before it is known how long the run is. */
+export type ScheduleSettings = Omit<Schedule, "totalSteps" | "warmupSteps"> & {
+  /** Share of the steps in which the rate rises. */
+  warmupShare: number;
+};
+
+/** The schedule of a run of so many steps; at least one of them is warm-up. */
+export function scheduleOver(totalSteps: number, { warmupShare, ...settings }: ScheduleSettings): Schedule {
+  return { ...settings, totalSteps, warmupSteps: Math.max(1, Math.round(warmupShare * totalSteps)) };
+}
+
 /** The learning rate of a step, counted from 0. */
 export function learningRateAt(step: number, schedule: Schedule): number {
   const { kind, peak, warmupSteps, totalSteps, finalShare } = schedule;
