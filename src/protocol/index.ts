@@ -2,3 +2,4 @@ export * from "./errors.ts";
 export * from "./job.ts";
 export * from "./language-model.ts";
 export * from "./message.ts";
+export * from "./served-model.ts";
