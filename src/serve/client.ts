@@ -136,7 +136,7 @@ export async function connect(options: ConnectOptions): Promise<LanguageModel> {
 
 function toBody(model: string, request: GenerateRequest): Record<string, unknown> {
   const { input, responseFormat: format, toolChoice: choice, tools } = request;
-  if ("prompt" in input) {
+  if (!("messages" in input)) {
     throw new Failure(
       "input",
       "A server that speaks chat takes no raw prompt.",
