@@ -8,8 +8,8 @@ import { join, posix } from "node:path";
 /** Every folder of src/, by floor. A room may import from rooms of lower floors, and all may import protocol. */
 export const floors = [
   ["kernels", "formats", "protocol"],
-  ["tensor", "tokenizer"],
-  ["model", "corpus"],
+  ["tensor", "tokenizer", "downloads"],
+  ["model", "corpus", "hub"],
   ["train", "quantize", "engine"],
   ["serve", "evaluate", "agent"],
   ["flywheel"],

@@ -3,7 +3,7 @@ import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import { availableParallelism, cpus, freemem, totalmem } from "node:os";
 import { dirname } from "node:path";
 import { promisify } from "node:util";
-import { defaultCacheDir } from "../../corpus/packages/download.ts";
+import { defaultCacheDir } from "../../downloads/index.ts";
 import { codeVersion } from "../../formats/manifest.ts";
 import { machine } from "../../kernels/index.ts";
 import { defineCommand } from "../command.ts";

@@ -3,7 +3,7 @@
 import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
 import { extract } from "tar";
-import { Failure } from "../../protocol/errors.ts";
+import { Failure } from "../protocol/errors.ts";
 
 /** No package on the registry is near these; a bomb is. */
 export interface UnpackLimits {

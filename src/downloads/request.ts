@@ -1,7 +1,7 @@
 // One HTTP GET that does not give up at the first fault: several attempts with growing pauses, a limit on silence,
 // and in the end an error that says what was tried.
 import { setTimeout as sleep } from "node:timers/promises";
-import { Failure } from "../../protocol/errors.ts";
+import { Failure } from "../protocol/errors.ts";
 
 const ATTEMPTS = 4;
 const FIRST_PAUSE_MS = 500;

@@ -19,9 +19,9 @@ import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { create, Header } from "tar";
-import type { JobEvent } from "../../protocol/job.ts";
-import { runJob } from "../../protocol/job.ts";
-import { downloadPackage } from "./download.ts";
+import type { JobEvent } from "../protocol/job.ts";
+import { runJob } from "../protocol/job.ts";
+import { downloadPackage } from "./package.ts";
 import { parsePackageSpec, registryFor } from "./registry.ts";
 import { unpack } from "./unpack.ts";
 

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { z } from "zod";
-import { Failure } from "../../protocol/errors.ts";
+import { Failure } from "../protocol/errors.ts";
 import { requestWithRetries } from "./request.ts";
 import type { RequestOptions } from "./request.ts";
 
