@@ -1,5 +1,7 @@
-// The element types of GGUF tensors: ids, block sizes, and plain decoding to float32 of those that Lianlu uses.
-// Encoding and fast decoding of blocks is the compute core's; this is for files.
+// The element types of GGUF tensors: ids, block sizes, and the way to their codecs, in plain TypeScript.
+// For reading, writing and converting files; the compute core has its own for weights that are multiplied.
+import { decodeIQ4_NL, decodeQ4_0, decodeQ4_1, decodeQ5_0, decodeQ5_1, decodeQ8_0 } from "./codecs/decode-32.ts";
+import { decodeIQ2_XXS, decodeQ2_K, decodeQ3_K, decodeQ4_K, decodeQ5_K, decodeQ6_K } from "./codecs/decode-256.ts";
 import { floatsFromBytes } from "./dtype.ts";
 
 /** Elements and bytes of one block, by ggml's name and id. Types that are only recognised, to check a file, have no decoder. */
@@ -17,12 +19,24 @@ const blockTypes = {
   Q4_K: { id: 12, elements: 256, bytes: 144 },
   Q5_K: { id: 13, elements: 256, bytes: 176 },
   Q6_K: { id: 14, elements: 256, bytes: 210 },
+  Q8_K: { id: 15, elements: 256, bytes: 292 },
+  IQ2_XXS: { id: 16, elements: 256, bytes: 66 },
+  IQ2_XS: { id: 17, elements: 256, bytes: 74 },
+  IQ3_XXS: { id: 18, elements: 256, bytes: 98 },
+  IQ1_S: { id: 19, elements: 256, bytes: 50 },
+  IQ4_NL: { id: 20, elements: 32, bytes: 18 },
+  IQ3_S: { id: 21, elements: 256, bytes: 110 },
+  IQ2_S: { id: 22, elements: 256, bytes: 82 },
+  IQ4_XS: { id: 23, elements: 256, bytes: 136 },
   I8: { id: 24, elements: 1, bytes: 1 },
   I16: { id: 25, elements: 1, bytes: 2 },
   I32: { id: 26, elements: 1, bytes: 4 },
   I64: { id: 27, elements: 1, bytes: 8 },
   F64: { id: 28, elements: 1, bytes: 8 },
+  IQ1_M: { id: 29, elements: 256, bytes: 56 },
   BF16: { id: 30, elements: 1, bytes: 2 },
+  TQ1_0: { id: 34, elements: 256, bytes: 54 },
+  TQ2_0: { id: 35, elements: 256, bytes: 66 },
 } as const;
 
 export type BlockType = keyof typeof blockTypes;
@@ -43,46 +57,30 @@ export function blockBytes(name: BlockType, elements: number): number {
   return (elements / blockTypes[name].elements) * blockTypes[name].bytes;
 }
 
+const decoders: Partial<Record<BlockType, (out: Float32Array, bytes: Uint8Array) => void>> = {
+  Q8_0: decodeQ8_0,
+  Q4_0: decodeQ4_0,
+  Q4_1: decodeQ4_1,
+  Q5_0: decodeQ5_0,
+  Q5_1: decodeQ5_1,
+  IQ4_NL: decodeIQ4_NL,
+  Q2_K: decodeQ2_K,
+  Q3_K: decodeQ3_K,
+  Q4_K: decodeQ4_K,
+  Q5_K: decodeQ5_K,
+  Q6_K: decodeQ6_K,
+  IQ2_XXS: decodeIQ2_XXS,
+};
+
+/** The types whose tensors can be read as numbers. */
+export const readableTypes: readonly BlockType[] = ["F32", "F16", "BF16", ...(Object.keys(decoders) as BlockType[])];
+
 /** Decodes blocks to float32, or undefined for a type that has no decoder here. The bytes start at a multiple of 4. */
 export function floatsFromBlocks(bytes: Uint8Array, type: BlockType, name: string): Float32Array | undefined {
-  switch (type) {
-    case "F32":
-    case "F16":
-    case "BF16":
-      return floatsFromBytes(bytes, type, name);
-    case "Q8_0":
-      return decodeQ80(bytes);
-    case "Q4_0":
-      return decodeQ40(bytes);
-    default:
-      return undefined;
-  }
-}
-
-/** 34 bytes a block of 32: f16 scale d, then 32 signed bytes q; the numbers are d q. */
-function decodeQ80(bytes: Uint8Array): Float32Array {
-  const blocks = bytes.byteLength / 34;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const out = new Float32Array(32 * blocks);
-  for (let block = 0; block < blocks; block++) {
-    const scale = view.getFloat16(34 * block, true);
-    for (let i = 0; i < 32; i++) out[32 * block + i] = scale * view.getInt8(34 * block + 2 + i);
-  }
-  return out;
-}
-
-/** 18 bytes a block of 32: f16 scale d, then 16 bytes, byte j with number j below and j + 16 above; they are d (q - 8). */
-function decodeQ40(bytes: Uint8Array): Float32Array {
-  const blocks = bytes.byteLength / 18;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const out = new Float32Array(32 * blocks);
-  for (let block = 0; block < blocks; block++) {
-    const scale = view.getFloat16(18 * block, true);
-    for (let j = 0; j < 16; j++) {
-      const pair = bytes[18 * block + 2 + j]!;
-      out[32 * block + j] = scale * ((pair & 15) - 8);
-      out[32 * block + 16 + j] = scale * ((pair >> 4) - 8);
-    }
-  }
+  if (type === "F32" || type === "F16" || type === "BF16") return floatsFromBytes(bytes, type, name);
+  const decode = decoders[type];
+  if (decode === undefined) return undefined;
+  const out = new Float32Array((bytes.byteLength / blockTypes[type].bytes) * blockTypes[type].elements);
+  decode(out, bytes);
   return out;
 }

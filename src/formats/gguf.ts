@@ -2,7 +2,7 @@
 // Files come from strangers: counts and lengths are checked against the file before memory is taken for them.
 import { Failure } from "../protocol/errors.ts";
 import { type BinaryFile, openBinary, writeBinary } from "./binary-file.ts";
-import { type BlockType, blockBytes, blockType, blockTypeOfId, floatsFromBlocks } from "./blocks.ts";
+import { type BlockType, blockBytes, blockType, blockTypeOfId, floatsFromBlocks, readableTypes } from "./blocks.ts";
 import { createGgufCursor, type GgufCursor } from "./gguf-cursor.ts";
 import { encodeText, encodeValue, type GgufValue, readText, readValue, u32, u64 } from "./gguf-values.ts";
 
@@ -68,8 +68,8 @@ export function openGguf(path: string): GgufFile {
         if (floats === undefined) {
           throw new Failure(
             "input",
-            `Tensor ${name} of ${path} is stored as ${type}, and F32, F16, BF16, Q8_0 and Q4_0 are read.`,
-            "Quantize the model to one of these types.",
+            `Tensor ${name} of ${path} is stored as ${type}, and the types that are read are ${readableTypes.join(", ")}.`,
+            "Get the model in one of these types.",
           );
         }
         return floats;
@@ -183,7 +183,7 @@ function readInfo(cursor: GgufCursor, name: string, alignment: number) {
     throw new Failure(
       "input",
       `Tensor ${name} of ${cursor.path} has type number ${id}, which is not known here.`,
-      "Quantize the model to Q8_0 or Q4_0.",
+      `Get the model in one of the types ${readableTypes.join(", ")}.`,
     );
   }
   const problem = shapeProblem(type, shape);
