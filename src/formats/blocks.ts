@@ -2,7 +2,9 @@
 // For reading, writing and converting files; the compute core has its own for weights that are multiplied.
 import { decodeIQ4_NL, decodeQ4_0, decodeQ4_1, decodeQ5_0, decodeQ5_1, decodeQ8_0 } from "./codecs/decode-32.ts";
 import { decodeIQ2_XXS, decodeQ2_K, decodeQ3_K, decodeQ4_K, decodeQ5_K, decodeQ6_K } from "./codecs/decode-256.ts";
-import { floatsFromBytes } from "./dtype.ts";
+import { encodeQ4_K, encodeQ5_K, encodeQ6_K } from "./codecs/encode-256.ts";
+import { encodeQ4_0, encodeQ4_1, encodeQ5_0, encodeQ5_1, encodeQ8_0 } from "./codecs/encode-32.ts";
+import { bytesFromFloats, floatsFromBytes } from "./dtype.ts";
 
 /** Elements and bytes of one block, by ggml's name and id. Types that are only recognised, to check a file, have no decoder. */
 const blockTypes = {
@@ -83,4 +85,29 @@ export function floatsFromBlocks(bytes: Uint8Array, type: BlockType, name: strin
   const out = new Float32Array((bytes.byteLength / blockTypes[type].bytes) * blockTypes[type].elements);
   decode(out, bytes);
   return out;
+}
+
+const encoders = {
+  Q8_0: encodeQ8_0,
+  Q4_0: encodeQ4_0,
+  Q4_1: encodeQ4_1,
+  Q5_0: encodeQ5_0,
+  Q5_1: encodeQ5_1,
+  Q4_K: encodeQ4_K,
+  Q5_K: encodeQ5_K,
+  Q6_K: encodeQ6_K,
+};
+
+/** The types that tensors can be written in. */
+export type WritableType = "F32" | "F16" | "BF16" | keyof typeof encoders;
+
+/**
+ * Encodes rows of numbers, each of whole blocks. `importance` holds a weight a column, by which the losses of a number
+ * count where the type leaves a choice (all but F32, F16, BF16 and Q8_0).
+ */
+export function blocksFromFloats(x: Float32Array, type: WritableType, importance?: Float32Array): Uint8Array {
+  if (type === "F32" || type === "F16" || type === "BF16") return bytesFromFloats(x, type);
+  const bytes = new Uint8Array(blockBytes(type, x.length));
+  encoders[type](bytes, x, importance);
+  return bytes;
 }
