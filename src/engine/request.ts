@@ -1,9 +1,11 @@
 // From a request to what a sequence needs: prompt ids, limits, sampling and a guide; whatever cannot be honoured is
 // refused here, before anything is computed.
-import { Failure, type GenerateRequest, type ToolDefinition } from "../protocol/index.ts";
+import { Failure, type GenerateRequest, type ResponseFormat, type ToolDefinition } from "../protocol/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import {
+  choiceGrammar,
   createConstraint,
+  gbnfGrammar,
   jsonObject,
   jsonSchema,
   regexGrammar,
@@ -29,6 +31,8 @@ export interface Prepared {
   stop: readonly string[];
   guide: Guide;
   continuing: boolean;
+  adapter: string | undefined;
+  priority: number;
 }
 
 export type Prepare = (request: GenerateRequest) => Prepared;
@@ -65,39 +69,21 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number): Pre
     switch (responseFormat.type) {
       case "text":
         return freeGuide(tokenizer);
-      case "json_object":
-        return constrainedGuide(tokenizer, constraintOf("json_object", jsonObject), false);
-      case "json_schema": {
-        const { schema } = responseFormat;
-        const key = JSON.stringify(["json_schema", schema]);
+      default: {
+        const key = JSON.stringify(responseFormat);
         return constrainedGuide(
           tokenizer,
-          constraintOf(key, () => jsonSchema(schema)),
+          constraintOf(key, () => formatGrammar(responseFormat)),
           false,
         );
       }
-      case "regex": {
-        const { pattern } = responseFormat;
-        const key = JSON.stringify(["regex", pattern]);
-        return constrainedGuide(
-          tokenizer,
-          constraintOf(key, () => regexGrammar(pattern)),
-          false,
-        );
-      }
-      default:
-        return responseFormat satisfies never;
     }
   }
 
   return (request) => {
     const { input, stop = [] } = request;
     const tools = chosenTools(request);
-    if (tools.length > 0 && "prompt" in input) {
-      throw new Failure("input", "Tools need a dialogue, and this request is a raw prompt.", "Give messages.");
-    }
-    const promptIds =
-      "prompt" in input ? rawPrompt(tokenizer, input.prompt) : dialogue(tokenizer, input.messages, tools);
+    const promptIds = promptOf(tokenizer, request);
     const maxTokens = request.maxTokens ?? contextLength - promptIds.length;
     checkLength(promptIds.length, request.maxTokens, contextLength);
     const guide = guideOf(request, tools);
@@ -122,9 +108,50 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number): Pre
       sampling: samplingOf(request),
       stop,
       guide,
-      continuing: guide.tokensNeeded > 0 || ("prompt" in input && input.prompt !== ""),
+      continuing: guide.tokensNeeded > 0 || ("prompt" in input && input.prompt !== "") || "promptIds" in input,
+      adapter: request.adapter,
+      priority: priorityOf(request),
     };
   };
+}
+
+/** What an answer of a format may be. */
+function formatGrammar(format: Exclude<ResponseFormat, { type: "text" }>): Grammar {
+  switch (format.type) {
+    case "json_object":
+      return jsonObject();
+    case "json_schema":
+      return jsonSchema(format.schema);
+    case "regex":
+      return regexGrammar(format.pattern);
+    case "choice":
+      return choiceGrammar(format.choices);
+    case "grammar":
+      return gbnfGrammar(format.grammar);
+    default:
+      return format satisfies never;
+  }
+}
+
+/** Ids of a request's input, as the model will read it. */
+export function promptOf(
+  tokenizer: Tokenizer,
+  request: Pick<GenerateRequest, "input" | "tools" | "toolChoice" | "templateOptions">,
+): number[] {
+  const { input } = request;
+  const tools = chosenTools(request);
+  if ("messages" in input) return dialogue(tokenizer, input.messages, tools);
+  if (tools.length > 0) {
+    throw new Failure("input", "Tools need a dialogue, and this request is a raw prompt.", "Give messages.");
+  }
+  return "prompt" in input ? rawPrompt(tokenizer, input.prompt) : givenIds(tokenizer, input.promptIds);
+}
+
+function givenIds(tokenizer: Tokenizer, ids: readonly number[]): number[] {
+  if (ids.length === 0) throw new Failure("input", "The prompt has no ids.");
+  const wrong = ids.find((id) => !Number.isSafeInteger(id) || id < 0 || id >= tokenizer.vocabSize);
+  if (wrong === undefined) return [...ids];
+  throw new Failure("input", `The prompt has the id ${wrong}; this model's are 0 to ${tokenizer.vocabSize - 1}.`);
 }
 
 function samplingOf({ temperature = 1, topP = 1, topK = 0, seed = 0 }: GenerateRequest): SamplingOptions {
@@ -141,8 +168,16 @@ function samplingOf({ temperature = 1, topP = 1, topK = 0, seed = 0 }: GenerateR
   return { temperature, topP, topK, seed };
 }
 
+function priorityOf({ priority = 0 }: GenerateRequest): number {
+  if (Number.isFinite(priority)) return priority;
+  throw new Failure("input", `The request has a priority of ${priority}; it is a number.`);
+}
+
 /** The tools that may be called: none, all, or the one that is named. */
-function chosenTools({ tools = [], toolChoice = "auto" }: GenerateRequest): readonly ToolDefinition[] {
+function chosenTools({
+  tools = [],
+  toolChoice = "auto",
+}: Pick<GenerateRequest, "tools" | "toolChoice">): readonly ToolDefinition[] {
   if (toolChoice === "none") return [];
   if (toolChoice === "auto") return tools;
   if (tools.length === 0) throw new Failure("input", "A tool call is required, and the request has no tools.");

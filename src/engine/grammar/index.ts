@@ -3,4 +3,5 @@ export { createConstraint, type Constraint } from "./constraint.ts";
 export type { State } from "./automaton.ts";
 export type { Grammar } from "./expression.ts";
 export { jsonObject, jsonSchema } from "./schema.ts";
-export { regexGrammar, toolCallGrammar, type ToolTokens } from "./requests.ts";
+export { gbnfGrammar } from "./gbnf.ts";
+export { choiceGrammar, regexGrammar, toolCallGrammar, type ToolTokens } from "./requests.ts";

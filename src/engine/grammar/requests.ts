@@ -1,4 +1,4 @@
-// Grammars of what a request can ask for besides a JSON schema: a regular expression, and a call of a tool.
+// Grammars of what a request can ask for besides a JSON schema: a regular expression, a choice, and a call of a tool.
 import { Failure, type ToolDefinition } from "../../protocol/index.ts";
 import { choice, control, literal, sequence, type Expression, type Grammar } from "./expression.ts";
 import { colon, comma, jsonRules } from "./json.ts";
@@ -9,6 +9,19 @@ import { utf8 } from "./unicode.ts";
 /** A text that the pattern matches as a whole. */
 export function regexGrammar(pattern: string): Grammar {
   return { start: regex(pattern, { spell: utf8, match: "full" }), rules: new Map() };
+}
+
+/** Choices beyond this count are refused. */
+const maxChoices = 10_000;
+
+/** One of some texts. Throws Failure("input") where there are none, or one is empty. */
+export function choiceGrammar(choices: readonly string[]): Grammar {
+  if (choices.length === 0) throw new Failure("input", "A choice was asked for, and there is nothing to choose from.");
+  if (choices.length > maxChoices) {
+    throw new Failure("input", `A choice of ${choices.length} texts is over the limit of ${maxChoices}.`);
+  }
+  if (choices.includes("")) throw new Failure("input", "One of the texts to choose from is empty.", "Leave it out.");
+  return { start: choice(...choices.map(literal)), rules: new Map() };
 }
 
 /** Ids of the control tokens around a call. */
