@@ -89,7 +89,8 @@ export type GenerateEvent =
   /** `logprobs` are of the tokens since the last event, where they were asked for; text may lag behind them. */
   | { type: "text-delta"; text: string; logprobs?: readonly TokenLogprob[] }
   | { type: "tool-call"; toolCall: ToolCall }
-  | { type: "finish"; reason: FinishReason; usage: Usage };
+  /** `stop` is the stop string that ended the answer; absent where the model or a limit did. */
+  | { type: "finish"; reason: FinishReason; usage: Usage; stop?: string };
 
 export interface ScoredText {
   /** Token ids of the text, with BOS where the model uses one. */
@@ -115,8 +116,11 @@ export interface LanguageModel {
   /** Longest prompt plus completion, in tokens. */
   readonly contextLength: number;
   generate(request: GenerateRequest): AsyncIterable<GenerateEvent>;
-  /** Log-probabilities of given texts, teacher-forced; the answers keep the order of the texts. */
-  score(texts: readonly string[], options?: ScoreOptions): Promise<readonly ScoredText[]>;
+  /**
+   * Log-probabilities of given texts, teacher-forced; the answers keep the order of the texts. Ids are taken as they are,
+   * without a BOS.
+   */
+  score(texts: readonly (string | readonly number[])[], options?: ScoreOptions): Promise<readonly ScoredText[]>;
   /** Frees memory, threads and sockets. */
   close(): Promise<void>;
 }
