@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { loadKernels, machine, setThreads, type Floats } from "../kernels/index.ts";
 import { addLora, decode, loadCheckpoint, packedAttention, saveAdapter } from "../model/index.ts";
-import { collect, type LanguageModel } from "../protocol/index.ts";
+import { collect, type ServedModel } from "../protocol/index.ts";
 import { createTape } from "../tensor/index.ts";
 import { load } from "./load.ts";
 import { createRunner } from "./runner.ts";
@@ -144,7 +144,7 @@ test("an adapter changes the answers", async () => {
 });
 
 test("files and options that do not fit are refused by name", async () => {
-  const broken = (change: (path: string) => void): Promise<LanguageModel> => {
+  const broken = (change: (path: string) => void): Promise<ServedModel> => {
     const copy = mkdtempSync(join(directory, "broken-"));
     for (const file of ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"])
       cpSync(join(checkpoint, file), join(copy, file));

@@ -13,8 +13,9 @@ import {
   type Decoder,
   type Linear,
 } from "../model/index.ts";
-import { Failure, type LanguageModel } from "../protocol/index.ts";
+import { Failure, type ServedModel } from "../protocol/index.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
+import { createAdapterRegistry } from "./adapters.ts";
 import { bytesPerToken, pagesFor } from "./cache.ts";
 import { createEngine } from "./engine.ts";
 import { createRunner } from "./runner.ts";
@@ -55,7 +56,7 @@ const ggufName = "model.gguf";
  * Throws Failure("input") for a checkpoint, adapter or tokenizer that is broken or does not fit, Failure("usage") for
  * options that cannot be met, Failure("environment") where the native core is not built.
  */
-export async function load(path: string, options: LoadOptions = {}): Promise<LanguageModel> {
+export async function load(path: string, options: LoadOptions = {}): Promise<ServedModel> {
   if (options.worker) return loadInWorker(path, options);
   if (options.threads !== undefined) setThreads(options.threads);
   const kernels = loadKernels(options.kernels);
@@ -65,6 +66,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Lan
   checkTokenizer(tokenizer, config.vocabSize, path);
   packLinears(decoder, kernels);
   if (options.adapter !== undefined) loadAdapter(kernels, decoder, options.adapter);
+  const adapters = createAdapterRegistry(kernels, decoder);
 
   const perToken = bytesPerToken(config);
   const { context, pages } = planCache(config.maxPositions, perToken, options.maxContext);
@@ -74,7 +76,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Lan
   );
   return createEngine({
     id: options.id ?? basename(resolve(path)),
-    runner: createRunner(kernels, decoder, pages),
+    runner: createRunner(kernels, decoder, pages, adapters),
+    adapters,
+    weightBytes,
     tokenizer,
     maxPositions: context,
   });

@@ -3,6 +3,7 @@
 import type { Floats, Kernels } from "../kernels/kernels.ts";
 import { decode, type Decoder } from "../model/index.ts";
 import { createTape, type Tensor } from "../tensor/index.ts";
+import type { AdapterRegistry, AdapterRun } from "./adapters.ts";
 import { createKvCache } from "./cache.ts";
 
 /** Rows of one step. Rows of one sequence follow each other in the order of their positions. */
@@ -16,14 +17,22 @@ export interface Batch {
   maxPages: number;
   /** Rows whose logits are wanted, ascending. */
   wanted: Int32Array;
+  /** Rows whose hidden states after the last norm are wanted, ascending. Default none. */
+  hidden?: Int32Array;
+  /** Rows that go through an adapter, ascending. Default none. */
+  adapterRuns?: readonly AdapterRun[];
 }
+
+/** Told of a wanted row's logits [vocab] or hidden state [hidden], which are valid during the call alone. */
+export type OnOutput = (row: number, values: Floats) => void;
 
 export interface Runner {
   readonly vocabSize: number;
   /** Pages that the cache holds. */
   readonly pages: number;
-  /** Calls back for each wanted row in order, with logits [vocab] that are valid during the call alone. */
-  run(batch: Batch, onLogits: (row: number, logits: Floats) => void): void;
+  readonly cacheBytes: number;
+  /** Calls back for each row whose hidden state is wanted, then for each whose logits are, in their order. */
+  run(batch: Batch, onOutput: OnOutput): void;
 }
 
 /** Logits are computed for this many rows at a time: whole, they would be larger than the model. */
@@ -31,7 +40,8 @@ const logitRows = 32;
 /** Buffers of past step sizes are dropped above this. */
 const maxTapeBytes = 512 * 2 ** 20;
 
-export function createRunner(kernels: Kernels, decoder: Decoder, pages: number): Runner {
+/** A decoder whose layers the registry, where there is one, makes go through adapters. */
+export function createRunner(kernels: Kernels, decoder: Decoder, pages: number, adapters?: AdapterRegistry): Runner {
   const { config } = decoder;
   const cache = createKvCache(kernels, config, pages);
   let tape = createTape(kernels, { recording: false });
@@ -46,8 +56,9 @@ export function createRunner(kernels: Kernels, decoder: Decoder, pages: number):
     return out;
   }
 
-  function run(batch: Batch, onLogits: (row: number, logits: Floats) => void): void {
-    const { sequences, positions, pageTable, maxPages, wanted } = batch;
+  function run(batch: Batch, onOutput: OnOutput): void {
+    const { sequences, positions, pageTable, maxPages, wanted, hidden: hiddenRows = [], adapterRuns = [] } = batch;
+    adapters?.route(adapterRuns);
     try {
       const hidden = decode(tape, decoder, batch.ids, positions, (onTape, layer, q, k, v, layout) => {
         const out = onTape.take([positions.length, layout.heads * layout.headDim], "attention");
@@ -55,12 +66,15 @@ export function createRunner(kernels: Kernels, decoder: Decoder, pages: number):
         kernels.attentionPaged(out.data, q.data, cache[layer]!, sequences, positions, pageTable, maxPages, layout);
         return out;
       });
+      const { hiddenSize } = config;
+      for (const row of hiddenRows) onOutput(row, hidden.data.subarray(row * hiddenSize, (row + 1) * hiddenSize));
       for (let start = 0; start < wanted.length; start += logitRows) {
         const rows = wanted.subarray(start, start + logitRows);
         const input = gather(hidden, rows);
+        adapters?.route(runsAmong(rows, adapterRuns));
         const logits = decoder.head.apply(tape, input);
         for (const [index, row] of rows.entries()) {
-          onLogits(row, logits.data.subarray(index * config.vocabSize, (index + 1) * config.vocabSize));
+          onOutput(row, logits.data.subarray(index * config.vocabSize, (index + 1) * config.vocabSize));
         }
         tape.give(input, logits);
       }
@@ -72,5 +86,23 @@ export function createRunner(kernels: Kernels, decoder: Decoder, pages: number):
       }
     }
   }
-  return { vocabSize: config.vocabSize, pages, run };
+  return {
+    vocabSize: config.vocabSize,
+    pages,
+    cacheBytes: cache.reduce((sum, { keys, values }) => sum + keys.byteLength + values.byteLength, 0),
+    run,
+  };
+}
+
+/** The runs as they are among some rows of the batch, gathered. */
+function runsAmong(rows: Int32Array, runs: readonly AdapterRun[]): AdapterRun[] {
+  const among: AdapterRun[] = [];
+  for (const { start, end, adapter } of runs) {
+    let first = 0;
+    while (first < rows.length && rows[first]! < start) first++;
+    let past = first;
+    while (past < rows.length && rows[past]! < end) past++;
+    if (past > first) among.push({ start: first, end: past, adapter });
+  }
+  return among;
 }

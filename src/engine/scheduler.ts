@@ -4,29 +4,34 @@ import { setImmediate as nextTurn } from "node:timers/promises";
 import { pageTokens } from "../kernels/kernels.ts";
 import type { Floats } from "../kernels/kernels.ts";
 import { createPagePool, pagesFor } from "./cache.ts";
+import type { EngineStatistics } from "../protocol/index.ts";
+import type { Adapter, AdapterRun } from "./adapters.ts";
 import type { Batch, Runner } from "./runner.ts";
 
-/** One sequence: what it runs, and who is told of its logits. */
+/** One sequence: what it runs, and who is told of what it computes. */
 export interface Task {
-  /** The prompt, and then what `onLogits` returned. */
+  /** The prompt, and then what `onOutput` returned. */
   readonly ids: number[];
-  /** Whether the logits of every row are wanted, or of the last one alone. */
-  readonly everyRow: boolean;
+  /** The most ids that the sequence will ever have. */
+  readonly maxLength: number;
+  /** Higher runs first. */
+  readonly priority: number;
+  readonly adapter: Adapter | undefined;
+  /** Logits [vocab] or hidden states [hidden] are wanted, of every row or of the last one alone. */
+  readonly output: "logits" | "hidden";
+  readonly rows: "every" | "last";
+  /** Told once, before the first row runs, how many ids of the prompt the cache held. */
+  onStart?(cachedTokens: number): void;
   /**
-   * Logits [vocab] for what follows ids[position]: returns the next id to run, "more" where the rows given are not all
-   * seen yet, or "done". They are valid during the call alone. What it throws ends this task alone.
+   * Logits for what follows ids[position], or its hidden state: returns the next id to run, "more" where the rows given
+   * are not all seen yet, or "done". Valid during the call alone. What it throws ends this task alone.
    */
-  onLogits(position: number, logits: Floats): number | "more" | "done";
+  onOutput(position: number, values: Floats): number | "more" | "done";
   /** The task ended by a failure. */
   onFailure(error: unknown): void;
 }
 
-export interface SchedulerStatistics {
-  running: number;
-  waiting: number;
-  pagesFree: number;
-  pagesTotal: number;
-}
+export type SchedulerStatistics = Omit<EngineStatistics, "weightBytes" | "cacheBytes">;
 
 export interface Scheduler {
   /** A task's longest sequence must fit the pages of the runner. */
@@ -62,8 +67,12 @@ export function createScheduler(
   let running: Running[] = [];
   let arrivals = 0;
   let looping = false;
+  let promptTokens = 0;
+  let generatedTokens = 0;
+  let preemptions = 0;
 
   function add(task: Task): void {
+    promptTokens += task.ids.length;
     waiting.push({ task, number: arrivals++, computed: 0, pages: [] });
     if (!looping) {
       looping = true;
@@ -113,6 +122,7 @@ export function createScheduler(
       }
       const youngest = running.at(-1)!;
       remove(youngest);
+      preemptions += 1;
       youngest.computed = 0;
       waiting.unshift(youngest);
       waiting.sort((left, right) => left.number - right.number);
@@ -154,21 +164,29 @@ export function createScheduler(
       pageTable: new Int32Array(sequences.length * maxPages),
       maxPages,
       wanted: new Int32Array(0),
+      hidden: new Int32Array(0),
+      adapterRuns: [],
     };
     const wanted: number[] = [];
+    const hidden: number[] = [];
+    const adapterRuns: AdapterRun[] = [];
     let row = 0;
     for (const [line, sequence] of sequences.entries()) {
       const { task, computed, pages } = sequence;
       batch.pageTable.set(pages, line * maxPages);
       const end = computed + planned.get(sequence)!;
+      if (task.adapter) adapterRuns.push({ start: row, end: row + end - computed, adapter: task.adapter });
       for (let position = computed; position < end; position++, row++) {
         batch.ids[row] = task.ids[position]!;
         batch.positions[row] = position;
         batch.sequences[row] = line;
-        if (task.everyRow || position === task.ids.length - 1) wanted.push(row);
+        if (task.rows === "every" || position === task.ids.length - 1)
+          (task.output === "logits" ? wanted : hidden).push(row);
       }
     }
     batch.wanted = Int32Array.from(wanted);
+    batch.hidden = Int32Array.from(hidden);
+    batch.adapterRuns = adapterRuns;
 
     const answers = new Map<Running, number | "more" | "done">();
     const fail = (sequence: Running, error: unknown): void => {
@@ -180,7 +198,7 @@ export function createScheduler(
         const sequence = sequences[batch.sequences[of]!]!;
         if (answers.get(sequence) === "done" || !running.includes(sequence)) return;
         try {
-          answers.set(sequence, sequence.task.onLogits(batch.positions[of]!, logits));
+          answers.set(sequence, sequence.task.onOutput(batch.positions[of]!, logits));
         } catch (error) {
           fail(sequence, error);
         }
@@ -194,6 +212,7 @@ export function createScheduler(
       const answer = answers.get(sequence);
       if (answer === undefined || !running.includes(sequence)) continue;
       if (typeof answer === "number") sequence.task.ids.push(answer);
+      if (answer !== "more" && sequence.task.rows === "last") generatedTokens += 1;
       else if (answer === "done") remove(sequence);
     }
   }
@@ -202,7 +221,14 @@ export function createScheduler(
     running: running.length,
     waiting: waiting.length,
     pagesFree: pool.free,
+    pagesCached: 0,
     pagesTotal: pool.total,
+    promptTokens,
+    cachedTokens: 0,
+    generatedTokens,
+    preemptions,
+    draftedTokens: 0,
+    acceptedTokens: 0,
   });
   return { add, cancel, statistics };
 }

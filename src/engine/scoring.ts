@@ -1,20 +1,38 @@
 // Log-probabilities of given texts: which ids a text has, where each starts in it, and one task that scores them.
 import type { Floats } from "../kernels/kernels.ts";
-import { Failure, type ScoredText } from "../protocol/index.ts";
+import { Failure, type ScoredText, type TokenChance } from "../protocol/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
-import { contextLengthExceeded } from "./request.ts";
+import type { Adapter } from "./adapters.ts";
+import { contextLengthExceeded, promptOf } from "./request.ts";
 import { logProbability } from "./sampler.ts";
 import type { Task } from "./scheduler.ts";
 
-/** A task that scores one text; `onResult` is called once, unless the task fails. */
-export function scoringTask(
-  tokenizer: Tokenizer,
-  text: string,
-  contextLength: number,
-  onResult: (scored: ScoredText) => void,
-  onFailure: (error: unknown) => void,
-): Task | undefined {
-  const tokens = [...(tokenizer.bosId === undefined ? [] : [tokenizer.bosId]), ...tokenizer.encode(text)];
+export interface ScoringOptions {
+  tokenizer: Tokenizer;
+  contextLength: number;
+  /** Alternatives wanted for each token. */
+  topLogprobs: number;
+  adapter: Adapter | undefined;
+  /** A text, which gets BOS where the model uses one, or ids as they are. */
+  text: string | readonly number[];
+  /** Told of the result once, unless the task fails. */
+  onResult(scored: ScoredText): void;
+  onFailure(error: unknown): void;
+}
+
+/** More alternatives than this are of no use to anybody. */
+const maxTopLogprobs = 100;
+
+/** A task that scores one text, or undefined where there is nothing to compute. */
+export function scoringTask(options: ScoringOptions): Task | undefined {
+  const { tokenizer, contextLength, topLogprobs, text, onResult, onFailure } = options;
+  if (!Number.isSafeInteger(topLogprobs) || topLogprobs < 0 || topLogprobs > maxTopLogprobs) {
+    throw new Failure(
+      "input",
+      `${topLogprobs} alternatives of each token were asked for; 0 to ${maxTopLogprobs} are given.`,
+    );
+  }
+  const tokens = tokensOf(tokenizer, text);
   if (tokens.length > contextLength) {
     throw new Failure(
       "input",
@@ -24,7 +42,11 @@ export function scoringTask(
     );
   }
   const logprobs: (number | null)[] = tokens.map(() => null);
-  const finish = (): void => onResult({ tokens, logprobs, offsets: tokenOffsets(tokenizer, tokens, text) });
+  const top: (readonly TokenChance[] | null)[] = tokens.map(() => null);
+  const finish = (): void => {
+    const offsets = tokenOffsets(tokenizer, tokens, typeof text === "string" ? text : tokenizer.decode(tokens));
+    onResult({ tokens, logprobs, offsets, ...(topLogprobs > 0 && { top }) });
+  };
   if (tokens.length < 2) {
     finish();
     return undefined;
@@ -32,15 +54,38 @@ export function scoringTask(
   return {
     // The last token predicts nothing that is asked for.
     ids: tokens.slice(0, -1),
-    everyRow: true,
-    onLogits(position: number, logits: Floats) {
+    maxLength: tokens.length - 1,
+    priority: 0,
+    adapter: options.adapter,
+    output: "logits",
+    rows: "every",
+    onOutput(position, logits) {
       logprobs[position + 1] = logProbability(logits, tokens[position + 1]!);
+      if (topLogprobs > 0) top[position + 1] = likeliest(tokenizer, logits, topLogprobs);
       if (position + 2 < tokens.length) return "more";
       finish();
       return "done";
     },
     onFailure,
   };
+}
+
+function tokensOf(tokenizer: Tokenizer, text: string | readonly number[]): number[] {
+  if (typeof text !== "string") return promptOf(tokenizer, { input: { promptIds: text } });
+  return [...(tokenizer.bosId === undefined ? [] : [tokenizer.bosId]), ...tokenizer.encode(text)];
+}
+
+/** The most likely tokens of a row, the lower id first on a tie. */
+function likeliest(tokenizer: Tokenizer, logits: Floats, count: number): TokenChance[] {
+  const ids: number[] = [];
+  for (let id = 0; id < tokenizer.vocabSize; id++) {
+    if (ids.length === count && logits[id]! <= logits[ids[count - 1]!]!) continue;
+    let place = ids.length;
+    while (place > 0 && logits[ids[place - 1]!]! < logits[id]!) place--;
+    ids.splice(place, 0, id);
+    if (ids.length > count) ids.pop();
+  }
+  return ids.map((id) => ({ id, bytes: tokenizer.tokenBytes(id), logprob: logProbability(logits, id) }));
 }
 
 /**

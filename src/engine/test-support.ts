@@ -90,8 +90,9 @@ export function createTestRunner(
   return {
     vocabSize,
     pages,
+    cacheBytes: memory.byteLength,
     steps,
-    run({ ids, positions, sequences, pageTable, maxPages, wanted }, onLogits) {
+    run({ ids, positions, sequences, pageTable, maxPages, wanted }, onOutput) {
       steps.push(ids.length);
       if (delay > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, delay);
       const slot = (row: number, position: number): number =>
@@ -105,7 +106,7 @@ export function createTestRunner(
         }
         for (let id = 0; id < vocabSize; id++) logits[id] = Math.sin(hash * 0.0001 + id * id) * 3;
         logits[controlNames.indexOf("</s>")]! += ending;
-        onLogits(row, logits);
+        onOutput(row, logits);
       }
     },
   };

@@ -4,12 +4,23 @@ import {
   type FailureKind,
   type GenerateEvent,
   type GenerateRequest,
-  type ScoredText,
+  type ServedModel,
 } from "../protocol/index.ts";
+
+/** The model's methods that answer once. */
+export type CallMethod = Exclude<
+  {
+    [Key in keyof ServedModel]: ServedModel[Key] extends (...args: never[]) => Promise<unknown> ? Key : never;
+  }[keyof ServedModel],
+  "close"
+>;
+
+/** A call and its arguments; an abort signal stays behind, for it cannot be sent. */
+export type Call = { [Method in CallMethod]: { method: Method; args: Parameters<ServedModel[Method]> } }[CallMethod];
 
 export type ToWorker =
   | { type: "generate"; number: number; request: GenerateRequest }
-  | { type: "score"; number: number; texts: readonly string[] }
+  | { type: "call"; number: number; call: Call }
   | { type: "cancel"; number: number }
   | { type: "close" };
 
@@ -18,7 +29,7 @@ export type FromWorker =
   | { type: "ready"; id: string; contextLength: number }
   | { type: "not-ready"; error: SentError }
   | { type: "event"; number: number; event: GenerateEvent }
-  | { type: "scored"; number: number; scored: readonly ScoredText[] }
+  | { type: "result"; number: number; value: unknown }
   | { type: "end"; number: number }
   | { type: "error"; number: number; error: SentError };
 

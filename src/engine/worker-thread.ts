@@ -1,11 +1,11 @@
 // The engine's thread: loads the model that its data names and answers what the caller's thread asks. See worker.ts.
 import { parentPort, workerData, type MessagePort } from "node:worker_threads";
-import type { LanguageModel } from "../protocol/index.ts";
+import type { ServedModel } from "../protocol/index.ts";
 import { load, type LoadOptions } from "./load.ts";
-import { sendError, type FromWorker, type ToWorker } from "./worker-protocol.ts";
+import { sendError, type Call, type FromWorker, type ToWorker } from "./worker-protocol.ts";
 
 /** Answers the messages of a port with a model, until it is told to close. */
-export function serveModel(port: MessagePort, model: LanguageModel): void {
+export function serveModel(port: MessagePort, model: ServedModel): void {
   const open = new Map<number, AbortController>();
   const send = (message: FromWorker): void => port.postMessage(message);
 
@@ -32,10 +32,10 @@ export function serveModel(port: MessagePort, model: LanguageModel): void {
         });
         break;
       }
-      case "score": {
-        const { number, texts } = message;
+      case "call": {
+        const { number, call } = message;
         void answer(number, async (signal) => {
-          send({ type: "scored", number, scored: await model.score(texts, { signal }) });
+          send({ type: "result", number, value: await perform(model, call, signal) });
         });
         break;
       }
@@ -50,6 +50,29 @@ export function serveModel(port: MessagePort, model: LanguageModel): void {
     }
   });
   send({ type: "ready", id: model.id, contextLength: model.contextLength });
+}
+
+function perform(model: ServedModel, call: Call, signal: AbortSignal): Promise<unknown> {
+  switch (call.method) {
+    case "score":
+      return model.score(call.args[0], { ...call.args[1], signal });
+    case "embed":
+      return model.embed(call.args[0], { ...call.args[1], signal });
+    case "tokenize":
+      return model.tokenize(...call.args);
+    case "detokenize":
+      return model.detokenize(...call.args);
+    case "loadAdapter":
+      return model.loadAdapter(...call.args);
+    case "unloadAdapter":
+      return model.unloadAdapter(...call.args);
+    case "adapters":
+      return model.adapters();
+    case "statistics":
+      return model.statistics();
+    default:
+      return call satisfies never;
+  }
 }
 
 interface ThreadData {

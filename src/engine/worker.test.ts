@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { collect, type LanguageModel } from "../protocol/index.ts";
+import { collect, type ServedModel } from "../protocol/index.ts";
 import { load } from "./load.ts";
 import { connectWorker } from "./worker.ts";
 
 /** A thread with a model of random weights; the prompt "crash" ends it, and "throw" throws where nobody catches. */
-function openModel(onCrash?: (error: Error) => void): Promise<LanguageModel> {
+function openModel(onCrash?: (error: Error) => void): Promise<ServedModel> {
   const modules = { engine: "./engine.ts", support: "./test-support.ts", thread: "./worker-thread.ts" };
   const urls = JSON.stringify(
     Object.fromEntries(Object.entries(modules).map(([name, file]) => [name, import.meta.resolve(file)])),

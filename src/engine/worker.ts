@@ -1,22 +1,16 @@
 // A model in a thread of its own, seen from the caller's thread: the same interface, over messages.
 // Where the thread dies, every request under way fails with a clear error, and so does every later one.
 import { Worker } from "node:worker_threads";
-import {
-  Failure,
-  type GenerateEvent,
-  type GenerateRequest,
-  type LanguageModel,
-  type ScoredText,
-} from "../protocol/index.ts";
+import { Failure, type GenerateEvent, type GenerateRequest, type ServedModel } from "../protocol/index.ts";
 import type { LoadOptions } from "./load.ts";
 import { createQueue, type Queue } from "./queue.ts";
-import { receiveError, type FromWorker, type ToWorker } from "./worker-protocol.ts";
+import { receiveError, type Call, type FromWorker, type ToWorker } from "./worker-protocol.ts";
 
 /** A thread that does not end by itself after this long is terminated. */
 const closeMilliseconds = 5000;
 
 /** Loads a model in a new thread. Throws what loading throws. */
-export function loadInWorker(path: string, { onNote, onCrash, ...options }: LoadOptions): Promise<LanguageModel> {
+export function loadInWorker(path: string, { onNote, onCrash, ...options }: LoadOptions): Promise<ServedModel> {
   const workerData = { path, options: { ...options, worker: false } };
   const worker = new Worker(new URL("./worker-thread.ts", import.meta.url), { workerData });
   return connectWorker(worker, { ...(onNote && { onNote }), ...(onCrash && { onCrash }) });
@@ -26,10 +20,10 @@ export function loadInWorker(path: string, { onNote, onCrash, ...options }: Load
 export function connectWorker(
   worker: Worker,
   { onNote, onCrash }: Pick<LoadOptions, "onNote" | "onCrash"> = {},
-): Promise<LanguageModel> {
-  const ready = Promise.withResolvers<LanguageModel>();
+): Promise<ServedModel> {
+  const ready = Promise.withResolvers<ServedModel>();
   const exited = Promise.withResolvers<void>();
-  const open = new Map<number, Queue<GenerateEvent | readonly ScoredText[]>>();
+  const open = new Map<number, Queue<unknown>>();
   let requests = 0;
   let dead: Failure | undefined;
   let isReady = false;
@@ -53,7 +47,7 @@ export function connectWorker(
         break;
       case "ready":
         isReady = true;
-        ready.resolve({ id: message.id, contextLength: message.contextLength, generate, score, close });
+        ready.resolve(remoteModel(message.id, message.contextLength));
         break;
       case "not-ready":
         ready.reject(receiveError(message.error));
@@ -61,8 +55,8 @@ export function connectWorker(
       case "event":
         open.get(message.number)?.push(message.event);
         break;
-      case "scored":
-        open.get(message.number)?.push(message.scored);
+      case "result":
+        open.get(message.number)?.push(message.value);
         break;
       case "end":
         open.get(message.number)?.close();
@@ -84,11 +78,11 @@ export function connectWorker(
   async function* follow(
     message: (number: number) => ToWorker,
     signal: AbortSignal | undefined,
-  ): AsyncGenerator<GenerateEvent | readonly ScoredText[], void, void> {
+  ): AsyncGenerator<unknown, void, void> {
     if (dead) throw dead;
     signal?.throwIfAborted();
     const number = requests++;
-    const queue = createQueue<GenerateEvent | readonly ScoredText[]>();
+    const queue = createQueue<unknown>();
     const onAbort = (): void => queue.fail(signal?.reason);
     open.set(number, queue);
     signal?.addEventListener("abort", onAbort, { once: true });
@@ -107,13 +101,28 @@ export function connectWorker(
     }
   }
 
-  async function score(
-    texts: readonly string[],
-    { signal }: { signal?: AbortSignal } = {},
-  ): Promise<readonly ScoredText[]> {
-    const [scored] = await Array.fromAsync(follow((number) => ({ type: "score", number, texts }), signal));
-    return scored as readonly ScoredText[];
+  async function perform(call: Call, signal?: AbortSignal): Promise<unknown> {
+    const [value] = await Array.fromAsync(follow((number) => ({ type: "call", number, call }), signal));
+    return value;
   }
+
+  // What comes back is what the method of the same name returned on the other side.
+  const remoteModel = (id: string, contextLength: number): ServedModel => ({
+    id,
+    contextLength,
+    generate,
+    score: (texts, { signal, ...options } = {}) =>
+      perform({ method: "score", args: [texts, options] }, signal) as ReturnType<ServedModel["score"]>,
+    embed: (texts, { signal, ...options } = {}) =>
+      perform({ method: "embed", args: [texts, options] }, signal) as ReturnType<ServedModel["embed"]>,
+    tokenize: (...args) => perform({ method: "tokenize", args }) as ReturnType<ServedModel["tokenize"]>,
+    detokenize: (...args) => perform({ method: "detokenize", args }) as ReturnType<ServedModel["detokenize"]>,
+    loadAdapter: (...args) => perform({ method: "loadAdapter", args }) as Promise<void>,
+    unloadAdapter: (...args) => perform({ method: "unloadAdapter", args }) as Promise<void>,
+    adapters: () => perform({ method: "adapters", args: [] }) as ReturnType<ServedModel["adapters"]>,
+    statistics: () => perform({ method: "statistics", args: [] }) as ReturnType<ServedModel["statistics"]>,
+    close,
+  });
 
   async function close(): Promise<void> {
     closing = true;

@@ -77,7 +77,7 @@ function lastPart(name: string): string {
 }
 
 /** Goes over every layer that can have an adapter: those of the blocks, and the output layer unless it is the embedding. */
-function replaceAdaptable(decoder: Decoder, replace: (layer: Linear) => Linear): void {
+export function replaceAdaptable(decoder: Decoder, replace: (layer: Linear) => Linear): void {
   replaceLinears(decoder, replace);
   if (!decoder.config.tieEmbeddings) decoder.head = replace(decoder.head);
 }
@@ -156,8 +156,22 @@ const adapterConfigSchema = z.looseObject({
   use_rslora: z.literal(false).optional(),
 });
 
+/** A PEFT adapter as its files say. */
+export interface AdapterWeights {
+  /** The change is factor * B A. */
+  factor: number;
+  pairs: LoraPair[];
+}
+
 /** Loads a PEFT adapter and puts it beside the layers that it changes, in place. */
 export function loadAdapter(kernels: Kernels, decoder: Decoder, directory: string): LoraPair[] {
+  const { factor, pairs } = readAdapter(kernels, decoder, directory);
+  const byName = new Map(pairs.map((pair) => [pair.name, pair]));
+  return attach(decoder, factor, (layer) => byName.get(layer.name));
+}
+
+/** Reads a PEFT adapter for this decoder, which stays as it is. Throws Failure("input") where it does not fit. */
+export function readAdapter(kernels: Kernels, decoder: Decoder, directory: string): AdapterWeights {
   const configPath = join(directory, "adapter_config.json");
   if (!existsSync(configPath)) {
     throw new Failure("input", `${directory}: there is no adapter_config.json.`, "Give a PEFT adapter directory.");
@@ -200,13 +214,16 @@ export function loadAdapter(kernels: Kernels, decoder: Decoder, directory: strin
       data.set(readFloats(source, name));
       return tensor(data, shape, name);
     };
-    const pairs = attach(decoder, alpha / rank, (layer) => {
-      if (!layers.delete(layer.name)) return undefined;
-      return {
-        name: layer.name,
-        a: read(`${prefix}${layer.name}.lora_A.weight`, [rank, layer.inputs]),
-        b: read(`${prefix}${layer.name}.lora_B.weight`, [layer.outputs, rank]),
-      };
+    const pairs: LoraPair[] = [];
+    replaceAdaptable(decoder, (layer) => {
+      if (layers.delete(layer.name)) {
+        pairs.push({
+          name: layer.name,
+          a: read(`${prefix}${layer.name}.lora_A.weight`, [rank, layer.inputs]),
+          b: read(`${prefix}${layer.name}.lora_B.weight`, [layer.outputs, rank]),
+        });
+      }
+      return layer;
     });
     const [left] = layers;
     if (left !== undefined) {
@@ -216,7 +233,7 @@ export function loadAdapter(kernels: Kernels, decoder: Decoder, directory: strin
         "The adapter was made for another model.",
       );
     }
-    return pairs;
+    return { factor: alpha / rank, pairs };
   } finally {
     source.close();
   }
