@@ -75,18 +75,44 @@ function openForReading(path: string, what: string): number {
   }
 }
 
-/** Writes a new file piece by piece, then flushes it to the disk. On an error the file is left as far as it came. */
-export function writeBinary(path: string, write: (append: (bytes: Uint8Array) => void) => void): void {
+export interface BinaryWriter {
+  append(bytes: Uint8Array): void;
+  /** Flushes the file to the disk and closes it. */
+  finish(): void;
+  /** Closes the file as far as it came; does nothing after `finish`. */
+  abandon(): void;
+}
+
+/** Starts a new file that is written piece by piece. */
+export function createBinary(path: string): BinaryWriter {
   const descriptor = openSync(path, "w");
-  try {
-    write((bytes) => {
+  let open = true;
+  const abandon = () => {
+    if (open) closeSync(descriptor);
+    open = false;
+  };
+  return {
+    append(bytes) {
       let written = 0;
       while (written < bytes.length) {
         written += writeSync(descriptor, bytes, written, Math.min(bytes.length - written, maxTransferBytes));
       }
-    });
-    fsyncSync(descriptor);
+    },
+    finish() {
+      fsyncSync(descriptor);
+      abandon();
+    },
+    abandon,
+  };
+}
+
+/** Writes a new file in one call, piece by piece, and flushes it to the disk. On an error the file is left as far as it came. */
+export function writeBinary(path: string, write: (append: (bytes: Uint8Array) => void) => void): void {
+  const file = createBinary(path);
+  try {
+    write(file.append);
+    file.finish();
   } finally {
-    closeSync(descriptor);
+    file.abandon();
   }
 }

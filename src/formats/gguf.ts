@@ -1,7 +1,7 @@
 // GGUF, llama.cpp's file format: typed key-values, tensor infos, aligned tensor data. Reads versions 2 and 3, writes 3.
 // Files come from strangers: counts and lengths are checked against the file before memory is taken for them.
 import { Failure } from "../protocol/errors.ts";
-import { type BinaryFile, openBinary, writeBinary } from "./binary-file.ts";
+import { type BinaryFile, createBinary, openBinary } from "./binary-file.ts";
 import { type BlockType, blockBytes, blockType, blockTypeOfId, floatsFromBlocks, readableTypes } from "./blocks.ts";
 import { createGgufCursor, type GgufCursor } from "./gguf-cursor.ts";
 import { encodeText, encodeValue, type GgufValue, readText, readValue, u32, u64 } from "./gguf-values.ts";
@@ -38,12 +38,25 @@ export interface GgufFile {
   close(): void;
 }
 
-/** A tensor to be written: `bytes` is asked for once, when its turn comes, so that only one need be in memory. */
-export interface GgufTensorToWrite {
+export interface GgufTensorInfo {
   name: string;
   type: BlockType;
+  /** Row-major, the slowest first. */
   shape: readonly number[];
+}
+
+/** A tensor to be written: `bytes` is asked for once, when its turn comes, so that only one need be in memory. */
+export interface GgufTensorToWrite extends GgufTensorInfo {
   bytes: () => Uint8Array;
+}
+
+/** A file that is being written, one tensor after another in the order of its header. */
+export interface GgufWriter {
+  append(bytes: Uint8Array): void;
+  /** Flushes the file to the disk and closes it; all tensors must have come. */
+  finish(): void;
+  /** Closes the file as far as it came; does nothing after `finish`. */
+  abandon(): void;
 }
 
 /** Opens a file and checks its whole header; tensor data is read when asked for. */
@@ -87,6 +100,20 @@ export function writeGguf(
   path: string,
   { metadata, tensors }: { metadata: ReadonlyMap<string, GgufValue>; tensors: readonly GgufTensorToWrite[] },
 ): void {
+  const writer = createGguf(path, { metadata, tensors });
+  try {
+    for (const { bytes } of tensors) writer.append(bytes());
+    writer.finish();
+  } finally {
+    writer.abandon();
+  }
+}
+
+/** Starts a version 3 file: writes its header, and waits for the tensors' bytes. */
+export function createGguf(
+  path: string,
+  { metadata, tensors }: { metadata: ReadonlyMap<string, GgufValue>; tensors: readonly GgufTensorInfo[] },
+): GgufWriter {
   const alignment = alignmentOf(path, metadata);
   const padding = (length: number) => Buffer.alloc((alignment - (length % alignment)) % alignment);
 
@@ -112,18 +139,27 @@ export function writeGguf(
     offset += bytes + padding(bytes).length;
   }
   const head = Buffer.concat(header);
-  writeBinary(path, (append) => {
-    append(head);
-    append(padding(head.length));
-    for (const { name, type, shape, bytes: produce } of tensors) {
-      const bytes = produce();
+  const file = createBinary(path);
+  file.append(head);
+  file.append(padding(head.length));
+  let next = 0;
+  return {
+    append(bytes) {
+      const tensor = tensors[next++];
+      if (tensor === undefined) throw new RangeError(`${path}: there are only ${tensors.length} tensors in the header`);
+      const { name, type, shape } = tensor;
       if (bytes.byteLength !== tensorBytes(type, shape)) {
         throw new RangeError(`${path}: ${name} has ${bytes.byteLength} bytes for ${type} [${shape.join(", ")}]`);
       }
-      append(bytes);
-      append(padding(bytes.byteLength));
-    }
-  });
+      file.append(bytes);
+      file.append(padding(bytes.byteLength));
+    },
+    finish() {
+      if (next !== tensors.length) throw new RangeError(`${path}: ${next} of ${tensors.length} tensors have come`);
+      file.finish();
+    },
+    abandon: () => file.abandon(),
+  };
 }
 
 function readHeader(file: BinaryFile) {
