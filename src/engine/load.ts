@@ -92,7 +92,7 @@ function openDecoder(path: string, kernels: Kernels): { decoder: Decoder; weight
   const gguf = path.endsWith(".gguf") ? path : join(path, ggufName);
   if (existsSync(gguf)) {
     const decoder = loadGguf(gguf, kernels);
-    return { decoder, weightBytes: statSync(gguf).size + decoder.embedding.data.byteLength };
+    return { decoder, weightBytes: statSync(gguf).size + decoder.embedding.bytes };
   }
   const decoder = loadCheckpoint(path, kernels);
   return { decoder, weightBytes: countParameters(decoder.config) * Float32Array.BYTES_PER_ELEMENT };
@@ -102,7 +102,7 @@ function openDecoder(path: string, kernels: Kernels): { decoder: Decoder; weight
 function packLinears(decoder: Decoder, kernels: Kernels): void {
   const pack = (linear: Linear): Linear =>
     linear.weight
-      ? packedLinear(linear.name, kernels.packWeight(linear.weight.data, linear.outputs, linear.inputs))
+      ? packedLinear(linear.name, kernels.packWeight(linear.weight.data, linear.outputs, linear.inputs), linear.bias)
       : linear;
   replaceLinears(decoder, pack);
   decoder.head = pack(decoder.head);

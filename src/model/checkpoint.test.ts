@@ -18,20 +18,27 @@ import {
   mergeLora,
   namedTensors,
   packedAttention,
+  parseConfig,
   readConfig,
   saveAdapter,
   saveCheckpoint,
   type Decoder,
+  type DecoderConfig,
 } from "./index.ts";
-import { tinyConfig } from "./tiny.ts";
+import { disturbVectors, tinyConfig, tinyVariants } from "./tiny.ts";
 
 const kernels = loadKernels("reference");
 const directory = mkdtempSync(join(tmpdir(), "lianlu-checkpoint-"));
 after(() => rmSync(directory, { recursive: true }));
 
-function saved(name: string, family = "internlm2"): { path: string; decoder: Decoder } {
+function saved(
+  name: string,
+  family = "internlm2",
+  changes: Partial<DecoderConfig> = {},
+): { path: string; decoder: Decoder } {
   const path = mkdtempSync(join(directory, name));
-  const decoder = initializeDecoder(kernels, tinyConfig(family), 1);
+  const decoder = initializeDecoder(kernels, tinyConfig(family, changes), 1);
+  disturbVectors(decoder);
   saveCheckpoint(path, decoder, path);
   return { path, decoder };
 }
@@ -98,33 +105,61 @@ test("internlm2: names, shapes, types and config are those of the published chec
 });
 
 test("parameter counts are those published for the real models", () => {
-  const shape = (changes: object) => countParameters({ ...tinyConfig("internlm2"), headDim: 128, ...changes });
-  const million = (count: number) => Math.round(count / 1e6);
-  assert.equal(
-    million(shape({ vocabSize: 92544, hiddenSize: 2048, layers: 24, heads: 16, kvHeads: 8, intermediateSize: 8192 })),
-    1889,
-  );
-  assert.equal(
-    million(shape({ vocabSize: 92544, hiddenSize: 4096, layers: 32, heads: 32, kvHeads: 8, intermediateSize: 14336 })),
-    7738,
-  );
-  assert.equal(
-    million(shape({ vocabSize: 92544, hiddenSize: 6144, layers: 48, heads: 48, kvHeads: 8, intermediateSize: 16384 })),
-    19861,
-  );
+  const count = (family: string, shape: object) =>
+    countParameters(
+      parseConfig({ model_type: family, rms_norm_eps: 1e-5, max_position_embeddings: 32768, ...shape }, family),
+    );
+  const shape = (
+    vocab: number,
+    hidden: number,
+    layers: number,
+    heads: number,
+    kvHeads: number,
+    intermediate: number,
+  ) => ({
+    vocab_size: vocab,
+    hidden_size: hidden,
+    num_hidden_layers: layers,
+    num_attention_heads: heads,
+    num_key_value_heads: kvHeads,
+    intermediate_size: intermediate,
+  });
+  const tied = { tie_word_embeddings: true };
+  const published: [millions: number, family: string, config: object][] = [
+    [7322, "internlm", shape(103168, 4096, 32, 32, 32, 11008)],
+    [20089, "internlm", { ...shape(103168, 5120, 60, 40, 40, 13824), bias: false }],
+    [1889, "internlm2", shape(92544, 2048, 24, 16, 8, 8192)],
+    [7738, "internlm2", shape(92544, 4096, 32, 32, 8, 14336)],
+    [19861, "internlm2", shape(92544, 6144, 48, 48, 8, 16384)],
+    [8804, "internlm3", { ...shape(128512, 4096, 48, 32, 2, 10240), head_dim: 128 }],
+    [6738, "llama", shape(32000, 4096, 32, 32, 32, 11008)],
+    [8030, "llama", shape(128256, 4096, 32, 32, 8, 14336)],
+    [1236, "llama", { ...shape(128256, 2048, 16, 32, 8, 8192), ...tied }],
+    [7242, "mistral", shape(32000, 4096, 32, 32, 8, 14336)],
+    [494, "qwen2", { ...shape(151936, 896, 24, 14, 2, 4864), ...tied }],
+    [7616, "qwen2", shape(152064, 3584, 28, 28, 4, 18944)],
+    [596, "qwen3", { ...shape(151936, 1024, 28, 16, 8, 3072), head_dim: 128, ...tied }],
+    [8191, "qwen3", { ...shape(151936, 4096, 36, 32, 8, 12288), head_dim: 128 }],
+  ];
+  for (const [millions, family, config] of published) {
+    assert.equal(Math.round(count(family, config) / 1e6), millions, `${family} of ${millions} M`);
+  }
 });
 
-for (const family of ["internlm2", "llama"]) {
-  test(`${family}: what is saved loads to the same bits`, () => {
-    const { path, decoder } = saved("round", family);
+for (const [family, changes] of tinyVariants) {
+  test(`${family} ${JSON.stringify(changes)}: what is saved loads to the same bits, packed or not`, () => {
+    const { path, decoder } = saved("round", family, changes);
     const loaded = loadCheckpoint(path, kernels);
     assert.deepEqual(loaded.config, decoder.config);
     assert.deepEqual([...namedTensors(loaded).keys()], [...namedTensors(decoder).keys()]);
     assert.deepEqual(logits(loaded), logits(decoder));
+    const packed = loadCheckpoint(path, kernels, { inference: true });
+    assert.equal(packed.head.weight, undefined);
+    assert.deepEqual(logits(packed), logits(decoder));
   });
 
-  test(`${family}: an adapter loads to the same bits, and merging it changes logits by rounding alone`, () => {
-    const { path, decoder } = saved("adapter", family);
+  test(`${family} ${JSON.stringify(changes)}: an adapter loads to the same bits, and merging it changes logits by rounding alone`, () => {
+    const { path, decoder } = saved("adapter", family, changes);
     const options = { rank: 2, alpha: 4, targets: "all-linear" } as const;
     const pairs = addLora(kernels, decoder, options, 5);
     for (const { b } of pairs) b.data.forEach((_, i) => (b.data[i] = Math.cos(i) / 10));
@@ -157,7 +192,13 @@ test("a config that is not JSON, misses a field or has impossible heads is refus
   writeFileSync(file, JSON.stringify({ ...good, num_key_value_heads: 3 }));
   assert.throws(() => readConfig(path), isFailure(/not a multiple of num_key_value_heads 3/));
   writeFileSync(file, JSON.stringify({ ...good, rope_scaling: { rope_type: "llama3", factor: 8 } }));
-  assert.throws(() => readConfig(path), isFailure(/rope_scaling of type "llama3" is not known/));
+  assert.throws(() => readConfig(path), isFailure(/rope_scaling.low_freq_factor is missing, and "llama3" needs it/));
+  writeFileSync(file, JSON.stringify({ ...good, rope_scaling: { rope_type: "longrope", factor: 8 } }));
+  assert.throws(() => readConfig(path), isFailure(/rope_scaling of type "longrope" is not known/));
+  writeFileSync(file, JSON.stringify({ ...good, partial_rotary_factor: 0.5 }));
+  assert.throws(() => readConfig(path), isFailure(/partial_rotary_factor is 0.5/));
+  writeFileSync(file, JSON.stringify({ ...good, num_experts: 8 }));
+  assert.throws(() => readConfig(path), isFailure(/8 experts/));
   writeFileSync(file, JSON.stringify({ ...good, rope_scaling: { type: "dynamic", factor: 2 } }));
   assert.equal(readConfig(path).family, "internlm2");
   assert.throws(() => readConfig(directory), isFailure(/no config.json/));

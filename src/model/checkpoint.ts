@@ -4,13 +4,14 @@ import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from 
 import { join } from "node:path";
 import type { Kernels } from "../kernels/kernels.ts";
 import { readLlama2c } from "../formats/llama2c.ts";
-import { openCheckpointTensors, readFloats, writeSafetensors } from "../formats/safetensors.ts";
+import { writeSafetensors } from "../formats/safetensors.ts";
 import { Failure } from "../protocol/errors.ts";
 import { sizeOf, tensor, type Tensor } from "../tensor/index.ts";
-import { parseSharedConfig, type DecoderConfig } from "./config.ts";
+import type { DecoderConfig } from "./config.ts";
 import { buildDecoder, namedTensors, type Decoder } from "./decoder.ts";
 import { familyOf, parseConfig } from "./family.ts";
 import { loadGguf } from "./gguf.ts";
+import { aligned, checkShape, loadSafetensors } from "./safetensors-weights.ts";
 
 /** What a tokenizer needs; copied beside the weights, so that a checkpoint is whole. */
 const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"];
@@ -38,92 +39,48 @@ export function readConfig(directory: string): DecoderConfig {
   return parseConfig(json, path);
 }
 
+export interface LoadCheckpointOptions {
+  /** Weights are packed for products as they are read, and cannot be trained. Default false: dense float32. */
+  inference?: boolean;
+}
+
 /**
- * Loads a checkpoint directory or a llama2.c `.bin` file as float32; a `.gguf` file, or a directory with model.gguf and
- * no safetensors, with its weights packed as they are stored.
+ * Loads a checkpoint directory or a llama2.c `.bin` file; a `.gguf` file, or a directory with model.gguf and no
+ * safetensors, always with its weights packed as they are stored.
  */
-export function loadCheckpoint(path: string, kernels: Kernels): Decoder {
+export function loadCheckpoint(
+  path: string,
+  kernels: Kernels,
+  { inference = false }: LoadCheckpointOptions = {},
+): Decoder {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new Failure("input", `${path}: no such file or directory.`, "Check the path.");
   if (stat.isFile()) return path.endsWith(".gguf") ? loadGguf(path, kernels) : loadLlama2c(path, kernels);
   const gguf = join(path, "model.gguf");
   if (existsSync(gguf) && !existsSync(join(path, "model.safetensors"))) return loadGguf(gguf, kernels);
-  const config = readConfig(path);
-  const source = openCheckpointTensors(path);
-  try {
-    const used = new Set<string>();
-    const decoder = buildDecoder(kernels, config, (name, shape) => {
-      used.add(name);
-      const entry = source.tensors.get(name);
-      if (!entry) {
-        throw new Failure(
-          "input",
-          `${source.path}: tensor ${name} is missing, and config.json (${config.family}, ${config.layers} layers) needs it.`,
-          "The weights and the config belong to different models, or the file is incomplete.",
-        );
-      }
-      checkShape(source.path, name, entry.shape, shape);
-      return tensor(fill(kernels, readFloats(source, name)), shape, name);
-    });
-    const unused = [...source.tensors.keys()].filter((name) => !used.has(name) && !isHarmless(name, config));
-    if (unused.length > 0) {
-      throw new Failure(
-        "input",
-        `${source.path}: ${unused.length} tensors have no place in the model of config.json, the first is ${unused[0]}.`,
-        "The weights and the config belong to different models; check num_hidden_layers and model_type.",
-      );
-    }
-    return decoder;
-  } finally {
-    source.close();
-  }
-}
-
-/** Buffers that some exports carry along and that no decoder reads. */
-function isHarmless(name: string, config: DecoderConfig): boolean {
-  return (
-    name.endsWith("rotary_emb.inv_freq") ||
-    (config.tieEmbeddings && name === `${familyOf(config.family).names.head}.weight`)
-  );
-}
-
-function checkShape(path: string, name: string, found: readonly number[], expected: readonly number[]): void {
-  if (found.length === expected.length && found.every((extent, axis) => extent === expected[axis])) return;
-  throw new Failure(
-    "input",
-    `${path}: tensor ${name} is [${found.join(", ")}], and config.json makes it [${expected.join(", ")}].`,
-    "The weights and the config belong to different models.",
-  );
-}
-
-function fill(kernels: Kernels, numbers: Float32Array) {
-  const data = kernels.allocate(numbers.length);
-  data.set(numbers);
-  return data;
+  return loadSafetensors(path, readConfig(path), kernels, { inference });
 }
 
 function loadLlama2c(path: string, kernels: Kernels): Decoder {
   const { config: raw, tensors } = readLlama2c(path);
-  const config = parseSharedConfig(
-    "llama",
-    {
-      vocab_size: raw.vocabSize,
-      hidden_size: raw.hiddenSize,
-      num_hidden_layers: raw.layers,
-      num_attention_heads: raw.heads,
-      num_key_value_heads: raw.kvHeads,
-      intermediate_size: raw.intermediateSize,
-      rms_norm_eps: 1e-5,
-      max_position_embeddings: raw.maxPositions,
-      tie_word_embeddings: raw.tieEmbeddings,
+  const config: DecoderConfig = {
+    ...raw,
+    family: "llama",
+    headDim: raw.hiddenSize / raw.heads,
+    rmsNormEps: 1e-5,
+    ropeTheta: 10000,
+    bosTokenId: 1,
+    eosTokenIds: [2],
+    padTokenId: 2,
+    initializerRange: 0.02,
+  };
+  return buildDecoder(kernels, config, {
+    tensor(name, shape) {
+      const found = tensors.get(name);
+      if (!found) throw new Failure("input", `${path}: tensor ${name} is missing.`, "The file is no llama2.c model.");
+      checkShape(path, name, found.shape, shape);
+      return tensor(aligned(kernels, found.data), shape, name);
     },
-    path,
-  );
-  return buildDecoder(kernels, config, (name, shape) => {
-    const found = tensors.get(name);
-    if (!found) throw new Failure("input", `${path}: tensor ${name} is missing.`, "The file is no llama2.c model.");
-    checkShape(path, name, found.shape, shape);
-    return tensor(fill(kernels, found.data), shape, name);
   });
 }
 

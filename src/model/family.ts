@@ -1,10 +1,15 @@
 // A family: how one architecture writes its config and names its tensors. The files in families/ are all there are.
 import { Failure } from "../protocol/errors.ts";
 import type { DecoderConfig } from "./config.ts";
+import internlm from "./families/internlm.ts";
 import internlm2 from "./families/internlm2.ts";
+import internlm3 from "./families/internlm3.ts";
 import llama from "./families/llama.ts";
+import mistral from "./families/mistral.ts";
+import qwen2 from "./families/qwen2.ts";
+import qwen3 from "./families/qwen3.ts";
 
-/** Checkpoint names; those of linear layers are without ".weight". */
+/** Checkpoint names; those of linear layers are without ".weight" and ".bias". */
 export interface TensorNames {
   embedding: string;
   norm: string;
@@ -12,6 +17,9 @@ export interface TensorNames {
   layer(index: number): {
     attentionNorm: string;
     projections: readonly [qkv: string] | readonly [q: string, k: string, v: string];
+    /** Where the family has them. */
+    qNorm?: string;
+    kNorm?: string;
     output: string;
     feedForwardNorm: string;
     gate: string;
@@ -28,9 +36,11 @@ export interface Family {
   parseConfig(json: unknown, path: string): DecoderConfig;
   formatConfig(config: DecoderConfig): Record<string, unknown>;
   names: TensorNames;
+  /** How a GGUF file holds it: the architecture's name, and whether readers rotate neighbouring pairs of a head. */
+  gguf: { architecture: string; interleaved: boolean };
 }
 
-const families: readonly Family[] = [internlm2, llama];
+const families: readonly Family[] = [internlm, internlm2, internlm3, llama, mistral, qwen2, qwen3];
 
 /** The family of that name. */
 export function familyOf(name: string): Family {

@@ -16,12 +16,10 @@ export function loadGguf(path: string, kernels: Kernels): Decoder {
     const config = configFromGguf(file);
     const places = new Map(ggufPlaces(config).map((place) => [place.source, place]));
     checkTensors(file, places);
-    const decoder = buildDecoder(
-      kernels,
-      config,
-      (name, shape) => tensor(readNumbers(file, kernels, places.get(name)!), shape, name),
-      (name) => readLinear(file, kernels, places.get(`${name}.weight`)!, name),
-    );
+    const decoder = buildDecoder(kernels, config, {
+      tensor: (name, shape) => tensor(readNumbers(file, kernels, places.get(name)!), shape, name),
+      linear: (name) => readLinear(file, kernels, places.get(`${name}.weight`)!, name),
+    });
     const names = familyOf(config.family).names;
     if (config.tieEmbeddings) decoder.head = readLinear(file, kernels, places.get(names.embedding)!, names.head);
     return decoder;

@@ -6,7 +6,7 @@ import type { Kernels } from "../kernels/kernels.ts";
 import { createTape, linearCrossEntropy, type Tape, type Tensor } from "../tensor/index.ts";
 import { addLora, decode, initializeDecoder, makeTrainable, namedTensors, packedAttention } from "./index.ts";
 import type { Decoder } from "./index.ts";
-import { tinyConfig } from "./tiny.ts";
+import { disturbVectors, tinyConfig, tinyVariants } from "./tiny.ts";
 
 const float64: Kernels = { ...loadKernels("reference"), allocate: (length) => new Float64Array(length) };
 
@@ -51,13 +51,16 @@ function checkGradients(decoder: Decoder, trained: Iterable<Tensor>): void {
   }
 }
 
-for (const family of ["internlm2", "llama"]) {
-  test(`gradients of a tiny ${family} agree with central differences`, () => {
-    const decoder = initializeDecoder(float64, tinyConfig(family), 1);
+for (const [family, changes] of tinyVariants) {
+  const title = `a tiny ${family} ${JSON.stringify(changes)}`;
+  test(`gradients of ${title} agree with central differences`, () => {
+    const decoder = initializeDecoder(float64, tinyConfig(family, changes), 1);
+    disturbVectors(decoder);
     checkGradients(decoder, namedTensors(decoder).values());
   });
-  test(`gradients of LoRA on a frozen tiny ${family} agree with central differences`, () => {
-    const decoder = initializeDecoder(float64, tinyConfig(family), 2);
+  test(`gradients of LoRA on ${title}, frozen, agree with central differences`, () => {
+    const decoder = initializeDecoder(float64, tinyConfig(family, changes), 2);
+    disturbVectors(decoder);
     const pairs = addLora(float64, decoder, { rank: 3, alpha: 6, targets: "all-linear" }, 3);
     for (const [index, { b }] of pairs.entries()) b.data.forEach((_, i) => (b.data[i] = Math.sin(index + i) / 5));
     checkGradients(
@@ -66,8 +69,3 @@ for (const family of ["internlm2", "llama"]) {
     );
   });
 }
-
-test("gradients of a tiny llama with tied embeddings agree with central differences", () => {
-  const decoder = initializeDecoder(float64, tinyConfig("llama", { tieEmbeddings: true, kvHeads: 4 }), 4);
-  checkGradients(decoder, namedTensors(decoder).values());
-});

@@ -1,18 +1,33 @@
-export { bytesOf, copyTokenizer, loadCheckpoint, makeTrainable, readConfig, saveCheckpoint } from "./checkpoint.ts";
-export { countParameters, type DecoderConfig } from "./config.ts";
+export {
+  bytesOf,
+  copyTokenizer,
+  loadCheckpoint,
+  makeTrainable,
+  readConfig,
+  saveCheckpoint,
+  type LoadCheckpointOptions,
+} from "./checkpoint.ts";
+export { countParameters, windowOf, type DecoderConfig } from "./config.ts";
 export {
   buildDecoder,
   decode,
+  decodeLayer,
   initializeDecoder,
   namedTensors,
   packedAttention,
+  planRope,
   replaceLinears,
+  rotationOf,
   type Decoder,
+  type DecoderParts,
   type Layer,
 } from "./decoder.ts";
 export { familyOf, parseConfig, type Family, type TensorNames } from "./family.ts";
 export { loadGguf } from "./gguf.ts";
 export { configToGguf, ggufPlaces, invertRows, pickRows, type GgufPlace, type TensorRole } from "./gguf-layout.ts";
-export { type Attend } from "./layers/attention.ts";
+export { type Attend, type Rotation } from "./layers/attention.ts";
+export { denseEmbedding, storedEmbedding, type Embedding, type StoredTable } from "./layers/embedding.ts";
 export { denseLinear, packedLinear, type Linear } from "./layers/linear.ts";
+export { type Rope, type RopeRun } from "./layers/rope.ts";
+export { maximumPositions, type RopeScaling } from "./layers/rope-scaling.ts";
 export { addLora, loadAdapter, mergeLora, saveAdapter, type LoraOptions, type LoraPair } from "./lora.ts";

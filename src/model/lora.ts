@@ -102,6 +102,7 @@ function loraLinear(base: Linear, { a, b }: LoraPair, factor: number): Linear {
     outputs: base.outputs,
     inputs: base.inputs,
     weight: base.weight,
+    bias: base.bias,
     apply(tape, x, residual) {
       const y = base.apply(tape, x, residual);
       const down = linearOp(tape, x, a);
@@ -250,6 +251,6 @@ export function mergeLora(kernels: Kernels, decoder: Decoder, pairs: readonly Lo
     const scaled = kernels.allocate(outputs * rank);
     kernels.addScaled(scaled, pair.b.data, options.alpha / options.rank, false);
     kernels.matmul(weight.data, scaled, pair.a.data, outputs, layer.inputs, rank, "nn", true);
-    return { ...denseLinear(weight), name: layer.name };
+    return { ...denseLinear(weight, layer.bias), name: layer.name };
   });
 }

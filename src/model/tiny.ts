@@ -1,5 +1,6 @@
-// A shape small enough to be checked number by number; for tests.
+// Shapes small enough to be checked number by number; for tests.
 import type { DecoderConfig } from "./config.ts";
+import { namedTensors, type Decoder } from "./decoder.ts";
 
 export function tinyConfig(family: string, changes: Partial<DecoderConfig> = {}): DecoderConfig {
   return {
@@ -21,4 +22,32 @@ export function tinyConfig(family: string, changes: Partial<DecoderConfig> = {})
     initializerRange: 0.3,
     ...changes,
   };
+}
+
+/** Every family, with what is its own. */
+export const tinyVariants: readonly [family: string, changes: Partial<DecoderConfig>][] = [
+  ["internlm", { kvHeads: 4, qkvBias: true, outputBias: true, ropeScaling: { type: "dynamic", factor: 1 } }],
+  ["internlm2", { ropeScaling: { type: "dynamic", factor: 2 } }],
+  ["internlm2", { qkvBias: true, outputBias: true }],
+  ["internlm3", { headDim: 6, qkvBias: true, outputBias: true, feedForwardBias: true }],
+  ["llama", {}],
+  [
+    "llama",
+    {
+      tieEmbeddings: true,
+      ropeScaling: { type: "llama3", factor: 8, lowFrequency: 1, highFrequency: 4, originalPositions: 8 },
+    },
+  ],
+  ["mistral", { slidingWindows: [3, 3] }],
+  ["qwen2", { qkvBias: true, tieEmbeddings: true, slidingWindows: [0, 2] }],
+  ["qwen3", { headDim: 6, qkNorm: true }],
+];
+
+/** Gives norms and biases numbers of their own, where a fresh decoder has ones and zeros. */
+export function disturbVectors(decoder: Decoder): void {
+  let stream = 0;
+  for (const { data, shape } of namedTensors(decoder).values()) {
+    stream++;
+    if (shape.length === 1) for (let i = 0; i < data.length; i++) data[i]! += Math.sin(stream + 3 * i) / 4;
+  }
 }

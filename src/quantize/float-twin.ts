@@ -18,5 +18,5 @@ export function floatTwin(kernels: Kernels, decoder: Decoder): Decoder {
     const data = target.rows ? pickRows(stored, invertRows(target.rows), columns) : stored;
     numbers.set(target.source, data);
   }
-  return buildDecoder(kernels, config, (name, shape) => tensor(numbers.get(name)!, shape, name));
+  return buildDecoder(kernels, config, { tensor: (name, shape) => tensor(numbers.get(name)!, shape, name) });
 }

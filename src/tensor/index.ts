@@ -2,6 +2,7 @@ export * from "./tensor.ts";
 export * from "./tape.ts";
 export * from "./random.ts";
 export { attention } from "./ops/attention.ts";
+export { addBias } from "./ops/bias.ts";
 export { linearCrossEntropy, type LogitTerm } from "./ops/cross-entropy.ts";
 export { embedding } from "./ops/embedding.ts";
 export { linear } from "./ops/linear.ts";

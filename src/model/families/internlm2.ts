@@ -1,6 +1,6 @@
 // InternLM2 and 2.5: q, k and v fused and grouped by key head.
-import { formatSharedConfig, parseSharedConfig } from "../config.ts";
 import type { Family } from "../family.ts";
+import { formatSharedConfig, parseSharedConfig } from "../shared-config.ts";
 
 // The modelling code that transformers fetches for this architecture.
 const remote = "internlm/internlm2_5-1_8b";
@@ -8,7 +8,11 @@ const remote = "internlm/internlm2_5-1_8b";
 export default {
   name: "internlm2",
   architectures: ["InternLM2ForCausalLM"],
-  parseConfig: (json, path) => parseSharedConfig("internlm2", json, path),
+  parseConfig: (json, path) =>
+    parseSharedConfig("internlm2", json, path, (raw) => ({
+      qkvBias: raw.bias ?? false,
+      outputBias: raw.bias ?? false,
+    })),
   formatConfig: (config) => ({
     architectures: ["InternLM2ForCausalLM"],
     auto_map: {
@@ -17,7 +21,7 @@ export default {
       AutoModelForCausalLM: `${remote}--modeling_internlm2.InternLM2ForCausalLM`,
     },
     model_type: "internlm2",
-    bias: false,
+    bias: config.qkvBias ?? false,
     ...formatSharedConfig(config),
   }),
   names: {
@@ -34,4 +38,5 @@ export default {
       down: `model.layers.${index}.feed_forward.w2`,
     }),
   },
+  gguf: { architecture: "llama", interleaved: true },
 } satisfies Family as Family;

@@ -1,35 +1,25 @@
-// Llama and what shares its names: separate q, k and v.
-import { formatSharedConfig, parseSharedConfig } from "../config.ts";
+// Llama 2, 3, 3.1 and 3.2, and what was trained in their shape.
 import type { Family } from "../family.ts";
+import { llamaNames } from "../llama-names.ts";
+import { formatSharedConfig, parseSharedConfig } from "../shared-config.ts";
 
 export default {
   name: "llama",
   architectures: ["LlamaForCausalLM"],
-  parseConfig: (json, path) => parseSharedConfig("llama", json, path),
+  parseConfig: (json, path) =>
+    parseSharedConfig("llama", json, path, (raw) => ({
+      qkvBias: raw.attention_bias ?? false,
+      outputBias: raw.attention_bias ?? false,
+      feedForwardBias: raw.mlp_bias ?? false,
+    })),
   formatConfig: (config) => ({
     architectures: ["LlamaForCausalLM"],
     model_type: "llama",
-    attention_bias: false,
-    mlp_bias: false,
+    attention_bias: config.qkvBias ?? false,
+    mlp_bias: config.feedForwardBias ?? false,
     head_dim: config.headDim,
     ...formatSharedConfig(config),
   }),
-  names: {
-    embedding: "model.embed_tokens.weight",
-    norm: "model.norm.weight",
-    head: "lm_head",
-    layer: (index) => ({
-      attentionNorm: `model.layers.${index}.input_layernorm.weight`,
-      projections: [
-        `model.layers.${index}.self_attn.q_proj`,
-        `model.layers.${index}.self_attn.k_proj`,
-        `model.layers.${index}.self_attn.v_proj`,
-      ],
-      output: `model.layers.${index}.self_attn.o_proj`,
-      feedForwardNorm: `model.layers.${index}.post_attention_layernorm.weight`,
-      gate: `model.layers.${index}.mlp.gate_proj`,
-      up: `model.layers.${index}.mlp.up_proj`,
-      down: `model.layers.${index}.mlp.down_proj`,
-    }),
-  },
+  names: llamaNames,
+  gguf: { architecture: "llama", interleaved: true },
 } satisfies Family as Family;

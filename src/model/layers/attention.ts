@@ -1,15 +1,39 @@
 // Attention of a layer: projections, rope, and then whichever attention the caller brings
 // (packed documents in training, a paged cache in serving).
 import type { HeadLayout } from "../../kernels/kernels.ts";
-import { rope, type RopeTables, type Tape, type Tensor } from "../../tensor/index.ts";
+import { rmsNorm, rope, type RopeTables, type Tape, type Tensor } from "../../tensor/index.ts";
 import type { DecoderConfig } from "../config.ts";
 import type { Linear } from "./linear.ts";
 
 /** One fused projection (q, k and v grouped by key head) or three. */
 export type Projections = readonly [qkv: Linear] | readonly [q: Linear, k: Linear, v: Linear];
 
-/** Rotated q and k with v, in `layout` -> [rows, heads * headDim]. */
-export type Attend = (tape: Tape, layer: number, q: Tensor, k: Tensor, v: Tensor, layout: HeadLayout) => Tensor;
+/** RMSNorm of each head of q and k, weights [headDim]; only beside separate projections. */
+export interface HeadNorms {
+  q: Tensor;
+  k: Tensor;
+  eps: number;
+}
+
+/**
+ * Rotated q and k with v, in `layout` -> [rows, heads * headDim]. With a `window` other than 0 a row sees no more than
+ * that many positions, its own included.
+ */
+export type Attend = (
+  tape: Tape,
+  layer: number,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  layout: HeadLayout,
+  window: number,
+) => Tensor;
+
+/** What rotates the rows of a step: row r is rotated by line positions[r] of the tables. */
+export interface Rotation {
+  positions: Int32Array;
+  tables: RopeTables;
+}
 
 /** Rows of (key head, queries a key head + 2, headDim): for each key head its query heads, its key, its value. */
 export function fusedLayout({ heads, kvHeads, headDim }: DecoderConfig): HeadLayout {
@@ -56,15 +80,21 @@ export function projectAndAttend(
   layer: number,
   x: Tensor,
   projections: Projections,
-  layout: HeadLayout,
-  positions: Int32Array,
-  tables: RopeTables,
+  norms: HeadNorms | undefined,
+  { layout, window }: { layout: HeadLayout; window: number },
+  { positions, tables }: Rotation,
   attend: Attend,
 ): Tensor {
   const projected = projections.map((projection) => projection.apply(tape, x));
-  const q = projected[0]!;
-  const k = projected[1] ?? q;
+  let q = projected[0]!;
+  let k = projected[1] ?? q;
   const v = projected[2] ?? q;
+  if (norms) {
+    const [plainQ, plainK] = [q, k];
+    q = rmsNorm(tape, plainQ, norms.q, norms.eps);
+    k = rmsNorm(tape, plainK, norms.k, norms.eps);
+    tape.give(plainQ, plainK);
+  }
   const { heads, kvHeads, headDim } = layout;
   const group = heads / kvHeads;
   rope(tape, q, positions, tables, {
@@ -83,7 +113,7 @@ export function projectAndAttend(
     group: 1,
     groupStride: layout.kHeadStride,
   });
-  const out = attend(tape, layer, q, k, v, layout);
-  tape.give(...projected);
+  const out = attend(tape, layer, q, k, v, layout, window);
+  tape.give(...new Set([q, k, v]));
   return out;
 }

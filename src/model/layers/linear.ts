@@ -1,7 +1,7 @@
 // A linear layer is whatever maps [rows, inputs] to [rows, outputs]: dense, packed for inference, or with LoRA beside it.
 // Models hold Linears; LoRA and quantization replace them from outside.
 import type { PackedWeight } from "../../kernels/kernels.ts";
-import { linear, rowsOf, type LogitTerm, type Tape, type Tensor } from "../../tensor/index.ts";
+import { addBias, linear, rowsOf, type LogitTerm, type Tape, type Tensor } from "../../tensor/index.ts";
 
 export interface Linear {
   /** The checkpoint's name without ".weight". */
@@ -10,37 +10,42 @@ export interface Linear {
   readonly inputs: number;
   /** The dense weight [outputs, inputs], where there is one. */
   readonly weight: Tensor | undefined;
-  /** x [rows, inputs], residual [rows, outputs] -> x W^T + residual. */
+  /** [outputs], where the layer has one. Whoever rebuilds a layer from its weight keeps it. */
+  readonly bias?: Tensor | undefined;
+  /** x [rows, inputs], residual [rows, outputs] -> (x W^T + bias) + residual, rounded in this order. */
   apply(tape: Tape, x: Tensor, residual?: Tensor): Tensor;
-  /** The same as products of dense matrices to be summed, for an output layer's loss; absent where weights are packed. */
+  /** The same as products of dense matrices to be summed, for an output layer's loss; absent where weights are packed or a bias is there. */
   terms?(tape: Tape, x: Tensor): LogitTerm[];
 }
 
 /** A dense, trainable layer. */
-export function denseLinear(weight: Tensor): Linear {
+export function denseLinear(weight: Tensor, bias?: Tensor): Linear {
   const [outputs, inputs] = weight.shape;
   return {
     name: weight.name.replace(/\.weight$/, ""),
     outputs: outputs!,
     inputs: inputs!,
     weight,
-    apply: (tape, x, residual) => linear(tape, x, weight, residual),
-    terms: (_tape, x) => [{ x, weight }],
+    bias,
+    apply: (tape, x, residual) => linear(tape, x, weight, residual, bias),
+    ...(!bias && { terms: (_tape: Tape, x: Tensor) => [{ x, weight }] }),
   };
 }
 
-/** A layer for inference whose weights are packed once: float32 (equal to the bit to the dense layer) or low-bit. */
-export function packedLinear(name: string, packed: PackedWeight): Linear {
+/** A layer for inference whose weights are packed once: floats or halves (equal to the bit to the dense layer) or low-bit. */
+export function packedLinear(name: string, packed: PackedWeight, bias?: Tensor): Linear {
   const { outputs, inputs } = packed;
   return {
     name,
     outputs,
     inputs,
     weight: undefined,
+    bias,
     apply(tape, x, residual) {
       const rows = rowsOf(x);
       const y = tape.take([rows, outputs], name);
       tape.kernels.matmulPacked(y.data, x.data, packed, rows);
+      if (bias) addBias(tape, y, bias);
       if (residual) tape.kernels.addScaled(y.data, residual.data, 1, true);
       return y;
     },

@@ -4,12 +4,23 @@ import type { HeadLayout } from "../../kernels/kernels.ts";
 import { rowsOf, type Tensor } from "../tensor.ts";
 import type { Tape } from "../tape.ts";
 
-/** q, k, v in `layout` (one fused tensor may be all three); starts [rows]: the first row each row sees -> [rows, heads * headDim]. */
-export function attention(tape: Tape, q: Tensor, k: Tensor, v: Tensor, starts: Int32Array, layout: HeadLayout): Tensor {
+/**
+ * q, k, v in `layout` (one fused tensor may be all three); starts [rows]: the first row each row sees, of which it sees
+ * the last `window` (0: all) -> [rows, heads * headDim].
+ */
+export function attention(
+  tape: Tape,
+  q: Tensor,
+  k: Tensor,
+  v: Tensor,
+  starts: Int32Array,
+  layout: HeadLayout,
+  window = 0,
+): Tensor {
   const rows = rowsOf(q);
   const out = tape.take([rows, layout.heads * layout.headDim], "attention");
   const lse = tape.take([rows, layout.heads], "attention.lse");
-  tape.kernels.attention(out.data, lse.data, q.data, k.data, v.data, starts, layout);
+  tape.kernels.attention(out.data, lse.data, q.data, k.data, v.data, starts, layout, window);
 
   if (tape.recording && (q.requiresGrad || k.requiresGrad || v.requiresGrad)) {
     tape.record([out], [lse], () => {
@@ -17,7 +28,20 @@ export function attention(tape: Tape, q: Tensor, k: Tensor, v: Tensor, starts: I
       const dq = tape.gradientOf(q).grad;
       const dk = tape.gradientOf(k).grad;
       const dv = tape.gradientOf(v).grad;
-      tape.kernels.attentionBackward(dq, dk, dv, out.grad!, out.data, lse.data, q.data, k.data, v.data, starts, layout);
+      tape.kernels.attentionBackward(
+        dq,
+        dk,
+        dv,
+        out.grad!,
+        out.data,
+        lse.data,
+        q.data,
+        k.data,
+        v.data,
+        starts,
+        layout,
+        window,
+      );
     });
   } else {
     tape.give(lse);

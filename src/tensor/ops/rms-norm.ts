@@ -1,12 +1,12 @@
-// RMSNorm over the last axis (Zhang and Sennrich, arXiv 1910.07467), normalised in float32, then times the weight.
-import { columnsOf, rowsOf, type Tensor } from "../tensor.ts";
+// RMSNorm over the last axis, or over each head in it (Zhang and Sennrich, arXiv 1910.07467), normalised in float32, then times the weight.
+import type { Tensor } from "../tensor.ts";
 import type { Tape } from "../tape.ts";
 
-/** x [rows, dim], weight [dim] -> [rows, dim]. */
+/** x [rows, n * dim], weight [dim] -> the same shape; each run of dim numbers is normalised by itself. */
 export function rmsNorm(tape: Tape, x: Tensor, weight: Tensor, eps: number): Tensor {
-  const rows = rowsOf(x);
-  const dim = columnsOf(x);
-  const y = tape.take([rows, dim], weight.name);
+  const dim = weight.data.length;
+  const rows = x.data.length / dim;
+  const y = tape.take(x.shape, weight.name);
   const rstd = tape.take([rows], "rstd");
   tape.kernels.rmsNorm(y.data, rstd.data, x.data, weight.data, rows, dim, eps);
 
