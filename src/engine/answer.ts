@@ -1,7 +1,9 @@
 // From generated ids to events: text without half characters, cut at stop strings, and tool calls as a whole.
-import type { FinishReason, GenerateEvent } from "../protocol/index.ts";
+import type { FinishReason, GenerateEvent, TokenLogprob } from "../protocol/index.ts";
 import { createStreamDecoder, parseCallBody, type Tokenizer } from "../tokenizer/index.ts";
 import type { Guide } from "./guide.ts";
+import { createLag } from "./lag.ts";
+import { createStopMatcher } from "./stop-matcher.ts";
 
 export interface AnswerOptions {
   tokenizer: Tokenizer;
@@ -20,21 +22,23 @@ export interface Answer {
   /** Tokens generated so far, the stop token included. */
   readonly tokens: number;
   /** Takes the next id, emits what it completes, and returns whether the answer has ended. */
-  push(id: number): boolean;
+  push(id: number, logprob?: TokenLogprob): boolean;
 }
 
 export function createAnswer(options: AnswerOptions): Answer {
   const { tokenizer, guide, emit, maxTokens, promptTokens } = options;
   const stops = new Set(tokenizer.stopIds);
   const matcher = createStopMatcher(options.stop);
+  const lag = createLag(options.stop.length > 0);
   const text = createStreamDecoder(tokenizer, { continuing: options.continuing });
   const call = createStreamDecoder(tokenizer, { continuing: true });
   let calling = false;
   let callText = "";
   let tokens = 0;
 
-  function emitText(piece: string): void {
-    if (piece !== "") emit({ type: "text-delta", text: piece });
+  function emitText(piece: string, logprobs: readonly TokenLogprob[]): void {
+    if (logprobs.length > 0) emit({ type: "text-delta", text: piece, logprobs });
+    else if (piece !== "") emit({ type: "text-delta", text: piece });
   }
 
   function finish(reason: FinishReason): true {
@@ -42,10 +46,19 @@ export function createAnswer(options: AnswerOptions): Answer {
     return true;
   }
 
-  function endText(): boolean {
-    const { text: rest, stopped } = matcher.push(text.end());
-    emitText(stopped ? rest : rest + matcher.end());
+  /** Gives out text that may end in a stop string; returns whether it did. */
+  function write(piece: string): boolean {
+    const { text: out, stopped } = matcher.push(piece);
+    emitText(out, lag.release(out.length));
     return stopped;
+  }
+
+  function endText(): boolean {
+    const piece = text.end();
+    lag.push(undefined, piece.length);
+    if (write(piece)) return true;
+    emitText(matcher.end(), lag.rest());
+    return false;
   }
 
   function endCall(): true {
@@ -55,12 +68,13 @@ export function createAnswer(options: AnswerOptions): Answer {
     return finish("tool-calls");
   }
 
-  function push(id: number): boolean {
+  function push(id: number, logprob?: TokenLogprob): boolean {
     tokens += 1;
     guide.accept(id);
     if (guide.inCall) {
       if (!calling) endText();
       calling = true;
+      if (logprob) emitText("", [logprob]);
       callText += call.push(id);
       return guide.final ? endCall() : false;
     }
@@ -68,9 +82,9 @@ export function createAnswer(options: AnswerOptions): Answer {
       endText();
       return finish("stop");
     }
-    const { text: piece, stopped } = matcher.push(text.push(id));
-    emitText(piece);
-    if (stopped) return finish("stop");
+    const piece = text.push(id);
+    lag.push(logprob, piece.length);
+    if (write(piece)) return finish("stop");
     const written = guide.tokensNeeded > 0 && guide.complete;
     if (tokens < maxTokens && !(written && guide.final)) return false;
     return finish(endText() || written ? "stop" : "length");
@@ -81,38 +95,5 @@ export function createAnswer(options: AnswerOptions): Answer {
       return tokens;
     },
     push,
-  };
-}
-
-/** Finds the first of some strings in text that arrives in pieces; what might become one is held back. */
-export function createStopMatcher(stop: readonly string[]): {
-  push(piece: string): { text: string; stopped: boolean };
-  end(): string;
-} {
-  let held = "";
-  return {
-    push(piece) {
-      held += piece;
-      const found = stop.map((each) => held.indexOf(each)).filter((index) => index >= 0);
-      if (found.length > 0) {
-        const text = held.slice(0, Math.min(...found));
-        held = "";
-        return { text, stopped: true };
-      }
-      let keep = 0;
-      for (const each of stop) {
-        for (let length = Math.min(each.length - 1, held.length); length > keep; length--) {
-          if (each.startsWith(held.slice(held.length - length))) keep = length;
-        }
-      }
-      const text = held.slice(0, held.length - keep);
-      held = held.slice(held.length - keep);
-      return { text, stopped: false };
-    },
-    end() {
-      const text = held;
-      held = "";
-      return text;
-    },
   };
 }

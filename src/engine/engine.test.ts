@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "node:test";
 import { collect, type GenerateRequest, type ServedModel } from "../protocol/index.ts";
-import { createStopMatcher } from "./answer.ts";
+import { createStopMatcher } from "./stop-matcher.ts";
 import { createPagePool } from "./cache.ts";
 import { createEngine, type EngineOptions } from "./engine.ts";
 import { tokenOffsets } from "./scoring.ts";

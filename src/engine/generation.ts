@@ -4,6 +4,8 @@ import type { Floats } from "../kernels/kernels.ts";
 import type { GenerateEvent } from "../protocol/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import { createAnswer } from "./answer.ts";
+import { tokenLogprob } from "./logprobs.ts";
+import { createPenalties } from "./penalties.ts";
 import type { Prepared } from "./request.ts";
 import type { Sampler } from "./sampler.ts";
 
@@ -19,19 +21,16 @@ export interface GenerationOptions {
 export interface Generation {
   /**
    * Takes the logits [vocab] of what follows ids[position] and returns the id chosen, or "done" after the last event.
-   * Called once for each position in order, from the prompt's last. The logits may be overwritten.
+   * Called once for each position in order, from the prompt's last. The logits are left as they are.
    */
   next(position: number, logits: Floats): number | "done";
+  /** The id that must come next, where the answer's form leaves no other: a draft that is never wrong. */
+  forced(): number | undefined;
 }
 
-export function createGeneration({
-  tokenizer,
-  sampler,
-  prepared,
-  emit,
-  cachedTokens,
-}: GenerationOptions): Generation {
-  const { promptIds, maxTokens, sampling, stop, guide, continuing } = prepared;
+export function createGeneration({ tokenizer, sampler, prepared, emit, cachedTokens }: GenerationOptions): Generation {
+  const { promptIds, maxTokens, sampling, stop, guide, continuing, logprobs } = prepared;
+  const penalties = createPenalties(prepared.penalties, promptIds);
   const answer = createAnswer({
     tokenizer,
     guide,
@@ -47,9 +46,12 @@ export function createGeneration({
     next(position, logits) {
       // Ids past the tokenizer's, which pad the model's matrices, stand for nothing.
       const known = logits.subarray(0, tokenizer.vocabSize);
-      const candidates = guide.candidates(known, maxTokens - answer.tokens);
-      const next = sampler.choose(known, sampling, position + 1, candidates);
-      return answer.push(next) ? "done" : next;
+      const mask = guide.mask(maxTokens - answer.tokens);
+      const id = sampler.choose(known, sampling, position + 1, { mask, penalties });
+      penalties?.accept(id);
+      const logprob = logprobs === undefined ? undefined : tokenLogprob(tokenizer, logits, id, logprobs);
+      return answer.push(id, logprob) ? "done" : id;
     },
+    forced: guide.forced,
   };
 }

@@ -15,7 +15,9 @@ import {
   type ToolTokens,
 } from "./grammar/index.ts";
 import { constrainedGuide, freeGuide, toolGuide, type Guide } from "./guide.ts";
+import type { PenaltyOptions } from "./penalties.ts";
 import type { SamplingOptions } from "./sampler.ts";
+import { checkNumbers, penaltiesOf, samplingOf } from "./sampling.ts";
 
 /** What `cause.code` of a failure says when a prompt does not fit, for callers that must tell it apart. */
 export const contextLengthExceeded = "context_length_exceeded";
@@ -28,6 +30,9 @@ export interface Prepared {
   promptIds: number[];
   maxTokens: number;
   sampling: SamplingOptions;
+  penalties: PenaltyOptions;
+  /** Alternatives wanted beside each token's log-probability; undefined where none are reported. */
+  logprobs: number | undefined;
   stop: readonly string[];
   guide: Guide;
   continuing: boolean;
@@ -51,7 +56,14 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number): Pre
   }
 
   function guideOf(request: GenerateRequest, tools: readonly ToolDefinition[]): Guide {
-    const { responseFormat = { type: "text" }, toolChoice = "auto" } = request;
+    const { responseFormat = { type: "text" }, toolChoice = "auto", minTokens = 0, ignoreEos = false } = request;
+    if ((minTokens > 0 || ignoreEos) && (tools.length > 0 || responseFormat.type !== "text")) {
+      throw new Failure(
+        "input",
+        `The request sets ${ignoreEos ? "ignoreEos" : "minTokens"} beside tools or a response format, which say where the answer ends.`,
+        "Leave out one of the two.",
+      );
+    }
     if (tools.length > 0) {
       if (responseFormat.type !== "text") {
         throw new Failure(
@@ -62,17 +74,14 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number): Pre
       }
       const tokens = toolTokens(tokenizer);
       const constraint = constraintOf(JSON.stringify(["tools", tools]), () => toolCallGrammar(tools, tokens));
-      return toolChoice === "auto"
-        ? toolGuide(tokenizer, constraint, tokens)
-        : constrainedGuide(tokenizer, constraint, true);
+      return toolChoice === "auto" ? toolGuide(tokenizer, constraint, tokens) : constrainedGuide(constraint, true);
     }
     switch (responseFormat.type) {
       case "text":
-        return freeGuide(tokenizer);
+        return freeGuide(tokenizer, { minTokens, ignoreEos });
       default: {
         const key = JSON.stringify(responseFormat);
         return constrainedGuide(
-          tokenizer,
           constraintOf(key, () => formatGrammar(responseFormat)),
           false,
         );
@@ -82,10 +91,14 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number): Pre
 
   return (request) => {
     const { input, stop = [] } = request;
+    checkNumbers(request);
     const tools = chosenTools(request);
     const promptIds = promptOf(tokenizer, request);
     const maxTokens = request.maxTokens ?? contextLength - promptIds.length;
     checkLength(promptIds.length, request.maxTokens, contextLength);
+    if ((request.minTokens ?? 0) > maxTokens) {
+      throw new Failure("input", `The request has minTokens of ${request.minTokens}, and ${maxTokens} are allowed.`);
+    }
     const guide = guideOf(request, tools);
     if (guide.tokensNeeded > maxTokens) {
       throw new Failure(
@@ -106,11 +119,13 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number): Pre
       promptIds,
       maxTokens,
       sampling: samplingOf(request),
+      penalties: penaltiesOf(request, tokenizer.vocabSize),
+      logprobs: request.logprobs,
       stop,
       guide,
       continuing: guide.tokensNeeded > 0 || ("prompt" in input && input.prompt !== "") || "promptIds" in input,
       adapter: request.adapter,
-      priority: priorityOf(request),
+      priority: request.priority ?? 0,
     };
   };
 }
@@ -152,25 +167,6 @@ function givenIds(tokenizer: Tokenizer, ids: readonly number[]): number[] {
   const wrong = ids.find((id) => !Number.isSafeInteger(id) || id < 0 || id >= tokenizer.vocabSize);
   if (wrong === undefined) return [...ids];
   throw new Failure("input", `The prompt has the id ${wrong}; this model's are 0 to ${tokenizer.vocabSize - 1}.`);
-}
-
-function samplingOf({ temperature = 1, topP = 1, topK = 0, seed = 0 }: GenerateRequest): SamplingOptions {
-  const problem = !(temperature >= 0 && temperature <= 100)
-    ? `a temperature of ${temperature}; it lies between 0 and 100`
-    : !(topP > 0 && topP <= 1)
-      ? `a topP of ${topP}; it lies above 0 and up to 1`
-      : !Number.isSafeInteger(topK) || topK < 0
-        ? `a topK of ${topK}; it is a count, and 0 keeps all`
-        : !Number.isSafeInteger(seed)
-          ? `a seed of ${seed}; it is an integer`
-          : undefined;
-  if (problem) throw new Failure("input", `The request has ${problem}.`);
-  return { temperature, topP, topK, seed };
-}
-
-function priorityOf({ priority = 0 }: GenerateRequest): number {
-  if (Number.isFinite(priority)) return priority;
-  throw new Failure("input", `The request has a priority of ${priority}; it is a number.`);
 }
 
 /** The tools that may be called: none, all, or the one that is named. */

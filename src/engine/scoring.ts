@@ -4,7 +4,7 @@ import { Failure, type ScoredText, type TokenChance } from "../protocol/index.ts
 import type { Tokenizer } from "../tokenizer/index.ts";
 import type { Adapter } from "./adapters.ts";
 import { contextLengthExceeded, promptOf } from "./request.ts";
-import { logProbability } from "./sampler.ts";
+import { logProbability } from "./logprobs.ts";
 import type { Task } from "./scheduler.ts";
 
 export interface ScoringOptions {

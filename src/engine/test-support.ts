@@ -58,6 +58,7 @@ export function createTestTokenizer(extraWords: readonly string[] = []): Tokeniz
     bosId: id("<s>"),
     eosId: id("</s>"),
     padId: undefined,
+    chatDialect: "internlm2",
     stopIds: [id("</s>"), id("<|im_end|>")],
     encode,
     decode: (ids) => Buffer.concat(Array.from(ids, (each) => bytes[each]!)).toString("utf8"),

@@ -36,9 +36,8 @@ export interface State {
   readonly final: boolean;
   /** By byte; undefined where the transition was not made yet. */
   readonly transitions: (State | null | undefined)[];
-  /** Scratch of whoever walks over states: the last walk that met this one, and as which. */
+  /** Scratch of whoever walks over states: the last walk that met this one. */
   walk: number;
-  index: number;
 }
 
 export interface Automaton {
@@ -161,7 +160,6 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
         // Filled at once, so that a lookup is one load.
         transitions: Array.from<undefined>({ length: 256 }),
         walk: 0,
-        index: 0,
       };
       states.set(key, state);
     }

@@ -3,35 +3,36 @@
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { createAutomaton, type Automaton, type State } from "./automaton.ts";
 import type { Grammar } from "./expression.ts";
+import { createMask, emptyWords, setBit, type TokenMask } from "./mask.ts";
 import { compile } from "./program.ts";
 import { requireAllBytes, vocabularyOf, type Vocabulary } from "./vocabulary.ts";
 
-/** Lists of tokens are kept up to this many ids in all (8 bytes each); a state within a free string comes back often. */
-const maxKeptIds = 4_000_000;
+/** Masks are kept up to this many bytes in all; a state within a free string comes back often. */
+const maxKeptBytes = 64 * 2 ** 20;
 
 export interface Constraint {
   readonly start: State;
   /** Tokens with which an answer can be completed from a state: never more than this are needed. */
   tokensNeeded(state: State): number;
   /**
-   * Ids in ascending order that may come next and leave a way to finish within `remaining - 1` tokens more.
-   * Never empty where `remaining >= tokensNeeded(state)`, unless the state is final.
+   * Ids that may come next and leave a way to finish within `remaining - 1` tokens more; stop tokens where the text may
+   * end. Never empty where `remaining >= tokensNeeded(state)`, unless the state is final.
    */
-  allowed(state: State, remaining: number): Int32Array;
-  /** The state after a token that was allowed. */
+  allowed(state: State, remaining: number): TokenMask;
+  /** The state after a token that was allowed; a stop token changes nothing. */
   advance(state: State, id: number): State;
   /** Grows with use: an owner drops a constraint that has become large. */
   size(): number;
 }
 
-interface TokenList {
-  /** Ascending. */
-  ids: Int32Array;
-  /** For each id, which of the states it leads to. */
-  next: Int32Array;
+interface Kept {
+  mask: TokenMask;
+  /** The states that the tokens lead to. */
   states: readonly State[];
   /** The most symbols that any of the states is away from an end. */
   farthest: number;
+  /** The most tokens that are needed from any of them; made when it is asked for. */
+  mostNeeded: number | undefined;
 }
 
 /** Throws Failure("input") where the grammar is too large, unsatisfiable, or cannot be spelled by the tokenizer. */
@@ -39,27 +40,25 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
   const vocabulary = vocabularyOf(tokenizer);
   requireAllBytes(vocabulary);
   const automaton = createAutomaton(compile(grammar));
-  const lists = new Map<State, TokenList>();
-  let keptIds = 0;
+  const stops = new Set(tokenizer.stopIds);
+  const kept = new Map<State, Kept>();
+  const maxKept = Math.max(8, Math.floor(maxKeptBytes / (vocabulary.size / 8)));
   const needed = new Map<State, number>();
 
-  function listOf(state: State): TokenList {
-    const known = lists.get(state);
-    if (known) {
-      // The least recently used list is the first of the map.
-      lists.delete(state);
-      lists.set(state, known);
-      return known;
+  function keptOf(state: State): Kept {
+    let found = kept.get(state);
+    // The least recently used is the first of the map.
+    kept.delete(state);
+    if (!found) {
+      const words = emptyWords(vocabulary.size);
+      const states = walk(automaton, vocabulary, state, (id) => setBit(words, id));
+      if (state.accepting) for (const id of stops) setBit(words, id);
+      const farthest = states.reduce((most, { distance }) => Math.max(most, distance), 0);
+      found = { mask: createMask(words), states, farthest, mostNeeded: undefined };
     }
-    const list = walk(automaton, vocabulary, state);
-    lists.set(state, list);
-    keptIds += list.ids.length;
-    for (const [oldest, { ids }] of lists) {
-      if (keptIds <= maxKeptIds || oldest === state) break;
-      lists.delete(oldest);
-      keptIds -= ids.length;
-    }
-    return list;
+    kept.set(state, found);
+    if (kept.size > maxKept) kept.delete(kept.keys().next().value!);
+    return found;
   }
 
   /**
@@ -94,19 +93,27 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
     return reached!;
   }
 
-  function allowed(state: State, remaining: number): Int32Array {
-    const { ids, next, states, farthest } = listOf(state);
+  function allowed(state: State, remaining: number): TokenMask {
+    const found = keptOf(state);
     // A symbol takes at most a token.
-    if (farthest < remaining) return ids;
-    const fits = states.map((each) => each.distance < remaining || tokensNeeded(each) < remaining);
-    return ids.filter((_, index) => fits[next[index]!]);
+    if (found.farthest < remaining) return found.mask;
+    found.mostNeeded ??= found.states.reduce((most, each) => Math.max(most, tokensNeeded(each)), 0);
+    if (found.mostNeeded < remaining) return found.mask;
+    const words = emptyWords(vocabulary.size);
+    walk(automaton, vocabulary, state, (id, next) => {
+      if (next.distance < remaining || tokensNeeded(next) < remaining) setBit(words, id);
+    });
+    if (state.accepting) for (const id of stops) setBit(words, id);
+    return createMask(words);
   }
 
   function advance(state: State, id: number): State {
-    const { ids, next, states } = listOf(state);
-    const index = search(ids, id);
-    if (index < 0) throw new RangeError(`Token ${id} is not allowed here.`);
-    return states[next[index]!]!;
+    if (stops.has(id) && state.accepting) return state;
+    let current: State | null = state;
+    if (tokenizer.isControl(id)) current = automaton.stepControl(state, id);
+    else for (const byte of tokenizer.tokenBytes(id)) current = current && automaton.step(current, byte);
+    if (!current) throw new RangeError(`Token ${id} is not allowed here.`);
+    return current;
   }
 
   return { start: automaton.start, tokensNeeded, allowed, advance, size: () => automaton.size() };
@@ -114,21 +121,25 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
 
 let walks = 0;
 
-/** Every token that can follow a state: control tokens, and those whose bytes all can. */
-function walk(automaton: Automaton, vocabulary: Vocabulary, start: State): TokenList {
-  const { bytes, ends, tokens, twins, size, depth } = vocabulary;
+/**
+ * Visits every token that can follow a state, with the state it leads to: control tokens, and those whose bytes all can.
+ * Returns the states it has met.
+ */
+function walk(
+  automaton: Automaton,
+  vocabulary: Vocabulary,
+  start: State,
+  visit: (id: number, state: State) => void,
+): State[] {
+  const { bytes, ends, tokens, twins, depth } = vocabulary;
   const thisWalk = ++walks;
   const states: State[] = [];
-  /** By id, one more than the index of the state it leads to; 0 where it may not follow. */
-  const reached = new Int32Array(size);
-  let count = 0;
   function reach(id: number, state: State): void {
     if (state.walk !== thisWalk) {
       state.walk = thisWalk;
-      state.index = states.push(state);
+      states.push(state);
     }
-    reached[id] = state.index;
-    count += 1;
+    visit(id, state);
   }
 
   for (const id of automaton.controls(start)) reach(id, automaton.stepControl(start, id)!);
@@ -153,31 +164,10 @@ function walk(automaton: Automaton, vocabulary: Vocabulary, start: State): Token
     levelEnds[level] = ends[node]!;
     node += 1;
   }
-
-  const ids = new Int32Array(count);
-  const indices = new Int32Array(count);
-  for (let id = 0, at = 0; at < count; id++) {
-    if (reached[id] === 0) continue;
-    ids[at] = id;
-    indices[at++] = reached[id]! - 1;
-  }
-  const farthest = states.reduce((most, { distance }) => Math.max(most, distance), 0);
-  return { ids, next: indices, states, farthest };
+  return states;
 }
 
 function childOf({ bytes, ends }: Vocabulary, parent: number, byte: number): number {
   for (let node = parent + 1; node < ends[parent]!; node = ends[node]!) if (bytes[node] === byte) return node;
-  return -1;
-}
-
-function search(ids: Int32Array, id: number): number {
-  let low = 0;
-  let high = ids.length - 1;
-  while (low <= high) {
-    const middle = (low + high) >> 1;
-    if (ids[middle] === id) return middle;
-    if (ids[middle]! < id) low = middle + 1;
-    else high = middle - 1;
-  }
   return -1;
 }

@@ -15,7 +15,7 @@ function accepts(grammar: Grammar, text: string): boolean {
   const constraint = createConstraint(grammar, tokenizer);
   let state = constraint.start;
   for (const id of tokenizer.encode(text)) {
-    if (!constraint.allowed(state, Infinity).includes(id)) return false;
+    if (!constraint.allowed(state, Infinity).has(id)) return false;
     state = constraint.advance(state, id);
   }
   return state.accepting;
@@ -30,9 +30,12 @@ function write(constraint: ReturnType<typeof createConstraint>, seed: number, ma
     for (let id = 0; id < logits.length; id++)
       logits[id] = Math.sin(id * 12.9898 + seed * 78.233 + ids.length * 37.719) * 4;
     const candidates = constraint.allowed(state, left);
-    assert.ok(candidates.length > 0 || state.accepting, "a dead end");
-    if (candidates.length === 0 || (state.accepting && ids.length % 3 === 0)) break;
-    const id = sampler.choose(logits, { temperature: 1, topP: 1, topK: 0, seed }, ids.length, candidates);
+    assert.ok(candidates.count > 0 || state.accepting, "a dead end");
+    if (candidates.count === 0 || (state.accepting && ids.length % 3 === 0)) break;
+    const id = sampler.choose(logits, { temperature: 1, topP: 1, topK: 0, minP: 0, typicalP: 1, seed }, ids.length, {
+      mask: candidates,
+    });
+    if (tokenizer.stopIds.includes(id)) break;
     ids.push(id);
     state = constraint.advance(state, id);
   }
@@ -300,7 +303,7 @@ test("tool calls are one of the tools with its own parameters", () => {
     tokens,
   );
   const constraint = createConstraint(grammar, tokenizer);
-  assert.deepEqual([...constraint.allowed(constraint.start, Infinity)], [tokens.start]);
+  assert.deepEqual([...constraint.allowed(constraint.start, Infinity).ids()], [tokens.start]);
   for (let seed = 0; seed < 30; seed++) {
     const call = JSON.parse(write(constraint, seed, 80)) as { name: string; parameters: Record<string, unknown> };
     assert.ok(call.name === "rhyme" ? typeof call.parameters.word === "string" : call.name === "tones");
@@ -316,5 +319,5 @@ test("the tokens needed are enough, and fewer than any way takes are refused", (
   const needed = constraint.tokensNeeded(constraint.start);
   assert.ok(needed < JSON.stringify({ name: "true", list: [123, 10] }).length, "long tokens are counted");
   assert.deepEqual(JSON.parse(write(constraint, 1, needed)), { name: "true", list: [123, 10] });
-  assert.equal(constraint.allowed(constraint.start, 2).length, 0);
+  assert.equal(constraint.allowed(constraint.start, 2).count, 0);
 });
