@@ -121,7 +121,7 @@ function* serving(kernels: Kernels): Generator<Subject> {
   };
   const pages = positions / pageTokens;
   const size = positions * kvHeads * headDim;
-  const cache = { kvHeads, headDim, pages, keys: random(size), values: random(size) };
+  const cache = { type: "f32" as const, kvHeads, headDim, pages, keys: random(size), values: random(size) };
   const pageTable = Int32Array.from({ length: pages }, (_, i) => i);
   const [q, out] = [random(queryHeads * headDim), random(queryHeads * headDim)];
   const last = Int32Array.of(positions - 1);
