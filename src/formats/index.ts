@@ -17,6 +17,7 @@ export {
   type TensorToWrite,
   writeSafetensors,
 } from "./safetensors.ts";
+export { type PieceKind, readSentencePiece, type SentencePiece, type SentencePieceModel } from "./sentencepiece.ts";
 export {
   createTokenWriter,
   openTokens,

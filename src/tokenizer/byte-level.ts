@@ -1,9 +1,9 @@
 // A Tokenizer from byte-level BPE data: pre-tokens, bytes, merges. Knows no file format.
 import { Failure } from "../protocol/errors.ts";
-import { createChatEncoder } from "./chat.ts";
-import { alternation, fromUtf8, hashVocabulary, toUtf8 } from "./data.ts";
+import { assembleTokenizer, namesOf } from "./assemble.ts";
+import { alternation, fromUtf8, toUtf8 } from "./data.ts";
 import type { TokenizerData } from "./data.ts";
-import { createIdBuffer, joinBytes } from "./ids.ts";
+import { createIdBuffer } from "./ids.ts";
 import { createMergeTable, mergeSymbols } from "./merge.ts";
 import { createPreTokenizer } from "./pre-tokenizer.ts";
 import type { Tokenizer } from "./tokenizer.ts";
@@ -12,8 +12,6 @@ import type { Tokenizer } from "./tokenizer.ts";
 const LONGEST_CACHED = 64;
 /** When this many are remembered, all are forgotten. */
 const CACHE_ENTRIES = 100_000;
-
-const NO_BYTES = new Uint8Array(0);
 
 /** The merges that make no control token, so that no text does. */
 function harmlessMerges({ tokens, merges }: TokenizerData): Parameters<typeof createMergeTable> {
@@ -31,11 +29,10 @@ export function createByteLevelTokenizer(data: TokenizerData): Tokenizer {
   const byteIds = new Int32Array(256).fill(-1);
   const idOfBytes = new Map<string, number>();
   const addedIds = new Map<string, number>();
-  const controlIds = new Map<string, number>();
   tokens.forEach((token, id) => {
     if (token === undefined) return;
-    if (token.kind === "control") controlIds.set(fromUtf8(token.bytes), id);
-    else if (token.kind === "added") addedIds.set(fromUtf8(token.bytes), id);
+    if (token.kind === "control") return;
+    if (token.kind === "added") addedIds.set(fromUtf8(token.bytes), id);
     else {
       if (token.bytes.length === 1) byteIds[token.bytes[0]!] = id;
       if (data.ignoreMerges) idOfBytes.set(Buffer.from(token.bytes).toString("latin1"), id);
@@ -99,37 +96,11 @@ export function createByteLevelTokenizer(data: TokenizerData): Tokenizer {
     return output.take();
   }
 
-  const isControl = (id: number) => tokens[id]?.kind === "control";
-  const tokenBytes = (id: number) => (isControl(id) ? NO_BYTES : (tokens[id]?.bytes ?? NO_BYTES));
-  const endOfTurn = controlIds.get("<|im_end|>");
-
-  return {
-    id: hashVocabulary(tokens.map((token) => token && { bytes: token.bytes, control: token.kind === "control" })),
-    vocabSize: tokens.length,
-    bosId: data.bosId,
-    eosId: data.eosId,
-    padId: data.padId,
-    stopIds: endOfTurn === undefined || endOfTurn === data.eosId ? [data.eosId] : [data.eosId, endOfTurn],
+  return assembleTokenizer({
+    ...data,
     encode,
-    decode: (ids) => fromUtf8(joinBytes(ids, tokenBytes)),
-    tokenBytes,
-    isControl,
-    controlId: (name) => controlIds.get(name),
-    encodeChat: createChatEncoder({
-      encode,
-      controlIds,
-      template: data.chatTemplate,
-      names: {
-        bos_token: nameOf(data.bosId),
-        eos_token: nameOf(data.eosId),
-        pad_token: nameOf(data.padId),
-        unk_token: nameOf(data.unknownId),
-      },
-    }),
-  };
-
-  function nameOf(id: number | undefined): string | undefined {
-    const token = id === undefined ? undefined : tokens[id];
-    return token && fromUtf8(token.bytes);
-  }
+    addsLeadingSpace: false,
+    templates: { usual: data.chatTemplate },
+    names: namesOf(tokens, data),
+  });
 }

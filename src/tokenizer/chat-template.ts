@@ -6,8 +6,7 @@
 // split and compare them.
 //
 // Limits: a template that itself writes the first character of a control token and lets a message complete the rest
-// would be fooled; one that compares a message with text that holds such a character misses it. Tokens that strip spaces
-// around them (lstrip, rstrip) do not strip.
+// would be fooled; one that compares a message with text that holds such a character misses it.
 import { Template } from "@huggingface/jinja";
 import { Failure } from "../protocol/errors.ts";
 import type { Message, ToolCall, ToolDefinition } from "../protocol/message.ts";
@@ -18,22 +17,24 @@ import { createIdBuffer } from "./ids.ts";
 export function createTemplateRenderer({
   encode,
   controlIds,
+  tokens,
   template,
   names,
-}: ChatSource & { template: string }): ChatEncoder {
+}: Omit<ChatSource, "templates"> & { template: string }): ChatEncoder {
   const controlNames = [...controlIds.keys()].filter((name) => name !== "");
   const firstCharacters = new Set(controlNames.map((name) => String.fromCodePoint(name.codePointAt(0)!)));
   const openings = new RegExp(alternation([...firstCharacters]) ?? "(?!)", "gu");
   const controls = new RegExp(alternation(controlNames) ?? "(?!)", "g");
   let parsed: Template | undefined;
 
-  return (messages, { tools = [], addGenerationPrompt = false } = {}) => {
-    const mark = chooseMark(JSON.stringify([messages, tools, template, controlNames]));
+  return (messages, { tools = [], addGenerationPrompt = false, templateOptions = {} } = {}) => {
+    const mark = chooseMark(JSON.stringify([messages, tools, templateOptions, template, controlNames]));
     const shield = <Value>(value: Value): Value => mapStrings(value, (text) => text.replace(openings, `$&${mark}`));
     let rendered: string;
     try {
       parsed ??= new Template(template);
       rendered = parsed.render({
+        ...shield(templateOptions),
         ...names,
         messages: messages.map((message) => toTemplateMessage(message, shield)),
         ...(tools.length > 0 ? { tools: tools.map((tool) => toTemplateTool(tool, shield)) } : {}),
@@ -50,12 +51,21 @@ export function createTemplateRenderer({
 
     const ids = createIdBuffer(rendered.length);
     let position = 0;
+    let stripLeft = false;
+    const write = (end: number, stripRight: boolean) => {
+      let text = rendered.slice(position, end).replaceAll(mark, "");
+      if (stripLeft) text = text.trimStart();
+      if (stripRight) text = text.trimEnd();
+      if (text !== "") ids.append(encode(text));
+    };
     for (const match of rendered.matchAll(controls)) {
-      ids.append(encode(rendered.slice(position, match.index).replaceAll(mark, "")));
-      ids.push(controlIds.get(match[0])!);
+      const id = controlIds.get(match[0])!;
+      write(match.index, tokens[id]?.stripLeft === true);
+      ids.push(id);
+      stripLeft = tokens[id]?.stripRight === true;
       position = match.index + match[0].length;
     }
-    ids.append(encode(rendered.slice(position).replaceAll(mark, "")));
+    write(rendered.length, false);
     return ids.take();
   };
 }

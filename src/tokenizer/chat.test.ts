@@ -89,6 +89,7 @@ test("the saved Jinja template gives the built-in format's ids, also for message
   const rendered = createTemplateRenderer({
     encode: tokenizer.encode,
     controlIds,
+    tokens: data.tokens,
     template: INTERNLM2_TEMPLATE,
     names: { bos_token: "<s>" },
   });
@@ -142,7 +143,8 @@ test("a template that refuses, a template that is broken, and none", async () =>
   const encode = createChatEncoder({
     encode: () => new Int32Array(0),
     controlIds: new Map(),
-    template: undefined,
+    tokens: [],
+    templates: {},
     names: {},
   });
   assert.throws(() => encode([]), isInput);

@@ -3,8 +3,9 @@
 import { Failure } from "../protocol/errors.ts";
 import type { Message, ToolCall, ToolDefinition } from "../protocol/message.ts";
 import { createTemplateRenderer } from "./chat-template.ts";
+import type { TokenEntry } from "./data.ts";
 import { createIdBuffer } from "./ids.ts";
-import type { ChatOptions } from "./tokenizer.ts";
+import type { ChatDialect, ChatOptions } from "./tokenizer.ts";
 
 /** Control tokens of InternLM2's chat format. */
 export const CHAT_TOKENS = [
@@ -51,24 +52,86 @@ export const INTERNLM2_TEMPLATE = [
   "{%- if add_generation_prompt %}{{- '<|im_start|>assistant\\n' }}{% endif %}",
 ].join("\n");
 
+/** The templates of a checkpoint, as Jinja sources. */
+export interface ChatTemplates {
+  usual?: string | undefined;
+  /** Used instead where tools are given. */
+  withTools?: string | undefined;
+}
+
+/** InternLM 1's chat format. Its checkpoints have no template; system texts stand as a turn of their own. */
+const INTERNLM_TEMPLATE = [
+  "{{- bos_token }}",
+  "{%- for message in messages %}",
+  "{%- if message.role == 'assistant' %}{{- '<|Bot|>:' + message.content + '<eoa>\\n' }}",
+  "{%- elif message.role == 'system' %}{{- '<|System|>:' + message.content + '\\n' }}",
+  "{%- elif message.role == 'user' %}{{- '<|User|>:' + message.content + '\\n' }}",
+  "{%- else %}{{- raise_exception('InternLM 1 knows no tools') }}",
+  "{%- endif %}",
+  "{%- endfor %}",
+  "{%- if add_generation_prompt %}{{- '<|Bot|>:' }}{% endif %}",
+].join("\n");
+
 export interface ChatSource {
   encode(text: string): Int32Array;
   /** Ids of the control tokens by name. */
   controlIds: ReadonlyMap<string, number>;
-  /** The checkpoint's chat_template. */
-  template: string | undefined;
+  /** By id: says which control tokens take white space along. */
+  tokens: readonly (TokenEntry | undefined)[];
+  templates: ChatTemplates;
   /** bos_token, eos_token ...: what templates call the control tokens. */
   names: Readonly<Record<string, string | undefined>>;
 }
 
 export type ChatEncoder = (messages: readonly Message[], options?: ChatOptions) => Int32Array;
 
+/** Control tokens that end a turn in one family or another, or the text where a turn's end is the usual EOS. */
+export const TURN_ENDS = [
+  "<|im_end|>",
+  "<|eot_id|>",
+  "<|eom_id|>",
+  "<|end|>",
+  "<|endoftext|>",
+  "<end_of_turn>",
+  "<eoa>",
+] as const;
+
+/** InternLM2's published template, which knows no tools: its dialogues are those of the built-in encoder. */
+const PUBLISHED_INTERNLM2 =
+  "{{ bos_token }}{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}" +
+  "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}";
+
+function usesBuiltIn({ controlIds, templates }: Pick<ChatSource, "controlIds" | "templates">): boolean {
+  const { usual } = templates;
+  return (
+    CHAT_TOKENS.every((name) => controlIds.has(name)) &&
+    templates.withTools === undefined &&
+    (usual === undefined || usual === INTERNLM2_TEMPLATE || usual === PUBLISHED_INTERNLM2)
+  );
+}
+
+/** From the control tokens and the template; `hasText` says whether a text is an added token. */
+export function chatDialectOf(
+  source: Pick<ChatSource, "controlIds" | "templates"> & { hasText(text: string): boolean },
+): ChatDialect {
+  const { controlIds, templates, hasText } = source;
+  if (usesBuiltIn(source)) return "internlm2";
+  const template = templates.withTools ?? templates.usual ?? "";
+  if (template.includes("<|action_start|>") && controlIds.has("<|action_start|>")) return "internlm2";
+  if (template.includes("<tool_call>")) return "hermes";
+  if (controlIds.has("<|start_header_id|>") && controlIds.has("<|eot_id|>")) return "llama3";
+  if (controlIds.has("<tool_call>") || hasText("<tool_call>")) return "hermes";
+  return "plain";
+}
+
 /** The encoder throws Failure("input") where there is no template, or the template refuses the dialogue. */
 export function createChatEncoder(source: ChatSource): ChatEncoder {
-  const { template, controlIds } = source;
-  const speaksInternLm2 = CHAT_TOKENS.every((name) => controlIds.has(name));
-  if (speaksInternLm2 && (template === undefined || template === INTERNLM2_TEMPLATE)) return createInternLm2(source);
-  if (template === undefined) {
+  if (usesBuiltIn(source)) return createInternLm2(source);
+  const usual = source.templates.usual ?? source.templates.withTools;
+  if (usual === undefined && source.controlIds.has("<eoa>") && source.controlIds.has("<eoh>")) {
+    return createTemplateRenderer({ ...source, template: INTERNLM_TEMPLATE });
+  }
+  if (usual === undefined) {
     return () => {
       throw new Failure(
         "input",
@@ -77,7 +140,10 @@ export function createChatEncoder(source: ChatSource): ChatEncoder {
       );
     };
   }
-  return createTemplateRenderer({ ...source, template });
+  const render = createTemplateRenderer({ ...source, template: usual });
+  if (source.templates.withTools === undefined) return render;
+  const renderWithTools = createTemplateRenderer({ ...source, template: source.templates.withTools });
+  return (messages, options) => ((options?.tools ?? []).length > 0 ? renderWithTools : render)(messages, options);
 }
 
 function createInternLm2({ encode, controlIds, names }: ChatSource): ChatEncoder {

@@ -1,5 +1,5 @@
 // What a byte-level BPE tokenizer consists of, apart from any file format: made by training, read from and written to
-// tokenizer.json, turned into a Tokenizer by byte-level.ts.
+// tokenizer.json, turned into a Tokenizer by byte-level.ts. And small helpers for texts that all tokenizers share.
 import { createHash } from "node:crypto";
 import type { SplitStep } from "./pre-tokenizer.ts";
 
@@ -11,6 +11,9 @@ export interface TokenEntry {
    * "control": comes from a template alone.
    */
   kind: "merged" | "added" | "control";
+  /** For added and control tokens: white space before or after it in a text belongs to it. */
+  stripLeft?: true;
+  stripRight?: true;
 }
 
 export type Normalization = "NFC" | "NFD" | "NFKC" | "NFKD";

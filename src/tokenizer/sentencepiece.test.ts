@@ -1,30 +1,23 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { Failure } from "../protocol/errors.ts";
 import { loadTokenizer } from "./load.ts";
 import { createSentencePieceTokenizer } from "./sentencepiece.ts";
-import { createRandom, llama2cWeights, randomText, tokenizerVectors, unlessThere } from "./test-support.ts";
+import {
+  createPieceModel,
+  createRandom,
+  llama2cWeights,
+  randomText,
+  tokenizerVectors,
+  unlessThere,
+} from "./test-support.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "sentencepiece-"));
 after(() => rmSync(directory, { recursive: true }));
 const realTokenizer = join(llama2cWeights, "tokenizer.bin");
-
-/** Control tokens, bytes, then the given pieces with their scores. */
-function withPieces(pieces: [string, number][]) {
-  const base = [
-    "<unk>",
-    "\n<s>\n",
-    "\n</s>\n",
-    ...Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16)}>`),
-  ];
-  return [...base.map((text) => [text, 0] as [string, number]), ...pieces].map(([text, score]) => ({
-    bytes: new Uint8Array(Buffer.from(text)),
-    score,
-  }));
-}
 
 test("Llama 2's vocabulary: ids and texts equal those of SentencePiece", { skip: unlessThere(realTokenizer) }, () => {
   const tokenizer = loadTokenizer(realTokenizer);
@@ -44,9 +37,75 @@ test("Llama 2's vocabulary: ids and texts equal those of SentencePiece", { skip:
   }
 });
 
+for (const [file, vectors] of [
+  ["internlm/tokenizer_internlm2.model", "internlm2"],
+  ["internlm/internlm_V7_sft.model", "internlm_V7_sft"],
+  ["llama2_tokenizer.model", "llama2"],
+] as const) {
+  const path = join(tokenizerVectors, file);
+  test(`${file}: ids and texts equal those of SentencePiece`, { skip: unlessThere(path) }, () => {
+    const tokenizer = loadTokenizer(path);
+    const { cases, vocab_size: vocabSize } = JSON.parse(
+      readFileSync(join(tokenizerVectors, `reference_vectors_${vectors}.json`), "utf8"),
+    ) as { cases: { text: string; ids: number[]; decoded: string }[]; vocab_size: number };
+    assert.equal(tokenizer.vocabSize, vocabSize);
+    assert.deepEqual([tokenizer.bosId, tokenizer.eosId], [1, 2]);
+    for (const { text, ids, decoded } of cases) {
+      assert.deepEqual([...tokenizer.encode(text)], ids, JSON.stringify(text));
+      assert.equal(tokenizer.decode(ids), decoded);
+    }
+  });
+}
+
+const internLm2 = join(tokenizerVectors, "internlm/tokenizer_internlm2.model");
+
+test(
+  "InternLM2's special names come from added_tokens_decoder, never from text",
+  { skip: unlessThere(internLm2) },
+  () => {
+    const names = ["plugin", "interpreter", "action_end", "action_start", "im_end", "im_start"];
+    const decoder = names.map((name, index) => [92538 + index, { content: `<|${name}|>`, special: true }]);
+    const place = mkdtempSync(join(directory, "internlm2-"));
+    copyFileSync(internLm2, join(place, "tokenizer.model"));
+    writeFileSync(
+      join(place, "tokenizer_config.json"),
+      JSON.stringify({ bos_token: "<s>", eos_token: "</s>", added_tokens_decoder: Object.fromEntries(decoder) }),
+    );
+    const tokenizer = loadTokenizer(place);
+    assert.equal(tokenizer.chatDialect, "internlm2");
+    assert.deepEqual(tokenizer.stopIds, [2, 92542]);
+    const ids = tokenizer.encodeChat([{ role: "user", content: "[UNUSED_TOKEN_146]<|im_start|>" }]);
+    assert.deepEqual(
+      [...ids].filter((id) => tokenizer.isControl(id)),
+      [1, 92543, 92542],
+    );
+    assert.equal(tokenizer.decode(ids), "user\n[UNUSED_TOKEN_146]<|im_start|>\n");
+  },
+);
+
+const internLm = join(tokenizerVectors, "internlm/internlm_V7_sft.model");
+
+test("InternLM 1's chat format", { skip: unlessThere(internLm) }, () => {
+  const tokenizer = loadTokenizer(internLm);
+  const ids = tokenizer.encodeChat(
+    [
+      { role: "user", content: "q<eoa>" },
+      { role: "assistant", content: "a" },
+      { role: "user", content: "r" },
+    ],
+    { addGenerationPrompt: true },
+  );
+  assert.deepEqual(
+    [...ids].filter((id) => tokenizer.isControl(id)),
+    [1, 103028],
+  );
+  assert.equal(tokenizer.decode(ids), "<|User|>:q<eoa>\n<|Bot|>:a\n<|User|>:r\n<|Bot|>:");
+  assert.deepEqual(tokenizer.stopIds, [2, 103028]);
+});
+
 test("the best score is joined first, the leftmost of equal ones; what has no piece becomes bytes", () => {
   const tokenizer = createSentencePieceTokenizer(
-    withPieces([
+    createPieceModel([
       [" ", -9],
       ["a", -9],
       ["b", -9],
@@ -55,7 +114,7 @@ test("the best score is joined first, the leftmost of equal ones; what has no pi
       [" a", -1],
       ["aab", -3],
     ]),
-    "here",
+    { origin: "here" },
   );
   const pieces = (text: string) =>
     Array.from(tokenizer.encode(text), (id) => Buffer.from(tokenizer.tokenBytes(id)).toString());
@@ -70,10 +129,9 @@ test("the best score is joined first, the leftmost of equal ones; what has no pi
   assert.ok(!tokenizer.encode("<s></s><unk>").some((id) => tokenizer.isControl(id)));
 });
 
-test("a dialogue needs a template, and a short file is refused", () => {
-  const tokenizer = createSentencePieceTokenizer(withPieces([["a", 0]]), "here");
+test("a dialogue needs a template", () => {
+  const tokenizer = createSentencePieceTokenizer(createPieceModel([["a", 0]]), { origin: "here" });
   assert.throws(() => tokenizer.encodeChat([{ role: "user", content: "hi" }]), /no chat template/);
-  assert.throws(() => createSentencePieceTokenizer(withPieces([]).slice(0, 100), "here"), /here has 100 pieces/);
 });
 
 test("a truncated file is a Failure that names it", { skip: unlessThere(realTokenizer) }, () => {

@@ -1,110 +1,263 @@
-// A Tokenizer from SentencePiece BPE pieces with scores, as llama2.c's tokenizer files hold them: the adjacent pair
-// whose join has the best score is joined first; characters without a piece become bytes. Not the protobuf format.
+// A Tokenizer from a SentencePiece model: normalization, pieces by BPE or unigram, bytes for what has no piece.
+// The model may come from a .model file, a llama2.c tokenizer or a GGUF vocabulary; no format is known here.
+import type { SentencePiece, SentencePieceModel } from "../formats/sentencepiece.ts";
 import { Failure } from "../protocol/errors.ts";
-import { createChatEncoder } from "./chat.ts";
-import { fromUtf8, hashVocabulary } from "./data.ts";
-import { joinBytes } from "./ids.ts";
-import { createMergeTable, mergeSymbols } from "./merge.ts";
+import { createAddedTokenSplitter } from "./added-tokens.ts";
+import { assembleTokenizer, namesOf } from "./assemble.ts";
+import { createCharsmap } from "./charsmap.ts";
+import type { ChatTemplates } from "./chat.ts";
+import { alternation, fromUtf8, toUtf8 } from "./data.ts";
+import type { TokenEntry } from "./data.ts";
+import { createIdBuffer, type IdBuffer } from "./ids.ts";
+import { createPieceMerger, mergesByScore, type PieceEncoder } from "./piece-merges.ts";
 import type { Tokenizer } from "./tokenizer.ts";
+import { createUnigram } from "./unigram.ts";
 
-export interface SentencePiece {
-  bytes: Uint8Array;
-  score: number;
+export interface SentencePieceOptions {
+  /** Names the file in errors. */
+  origin: string;
+  /** Tokens by id that take the place of pieces or follow them; found in texts as they stand, or control tokens. */
+  added?: ReadonlyMap<number, TokenEntry>;
+  /** Defaults: by the names of the model's own pieces. */
+  bosId?: number | undefined;
+  eosId?: number | undefined;
+  padId?: number | undefined;
+  /** Whether BOS stands before a text. Default: where there is one. */
+  addBos?: boolean | undefined;
+  stopIds?: readonly number[];
+  templates?: ChatTemplates;
 }
 
-const [UNKNOWN, BOS, EOS, FIRST_BYTE] = [0, 1, 2, 3];
-const CONTROL_NAMES = ["<unk>", "<s>", "</s>"];
-const FIRST_PIECE = FIRST_BYTE + 256;
-const NO_BYTES = new Uint8Array(0);
+const SPACE = "\u2581";
+/** User-defined pieces that InternLM 1's chat format uses as control tokens. */
+const CONTROL_PIECES = new Set(["<eoh>", "<eoa>"]);
 
-/** `pieces` by id: unknown, BOS, EOS, the 256 bytes, then the vocabulary. `origin` names the file in errors. */
-export function createSentencePieceTokenizer(pieces: readonly SentencePiece[], origin: string): Tokenizer {
-  if (pieces.length < FIRST_PIECE) {
+/** Throws Failure("input") for a model in which a character can end without any id, or that has no end of text. */
+export function createSentencePieceTokenizer(model: SentencePieceModel, options: SentencePieceOptions): Tokenizer {
+  const { origin, added = new Map<number, TokenEntry>() } = options;
+  const { pieces } = model;
+  const unknownId = pieces.findIndex((piece) => piece.kind === "unknown");
+  const byteIds = findBytes(model, origin);
+  if (byteIds === undefined && unknownId < 0) {
+    throw new Failure("input", `${origin} has neither bytes nor an unknown piece.`, "Get the file again.");
+  }
+  const kindOf = (id: number) => (added.has(id) ? undefined : pieces[id]!.kind);
+  const tokens: (TokenEntry | undefined)[] = pieces.map((piece, id) => added.get(id) ?? toToken(piece, model, byteIds));
+  for (const [id, token] of added) tokens[id] = token;
+  const idOf = (name: string) => {
+    const id = pieces.findIndex((piece) => piece.text === name && piece.kind === "control");
+    return id < 0 ? undefined : id;
+  };
+  const bosId = options.bosId ?? idOf(model.bosPiece);
+  const eosId = options.eosId ?? idOf(model.eosPiece);
+  const padId = options.padId ?? idOf(model.padPiece);
+  if (eosId === undefined) {
     throw new Failure(
       "input",
-      `${origin} has ${pieces.length} pieces; ${FIRST_PIECE} are needed for the control tokens and the bytes alone`,
-      "Give the tokenizer that the model was trained with.",
+      `${origin}: no piece ends a text: there is no control piece ${model.eosPiece}.`,
+      "Put the checkpoint's tokenizer_config.json beside it.",
     );
   }
-  const texts = pieces.map((piece) => fromUtf8(piece.bytes));
-  const idOfText = new Map<string, number>();
-  for (let id = FIRST_PIECE; id < pieces.length; id++) {
-    if (texts[id] !== "" && !idOfText.has(texts[id]!)) idOfText.set(texts[id]!, id);
+  for (const id of [bosId, eosId, padId]) {
+    const token = id === undefined ? undefined : tokens[id];
+    if (token !== undefined && token.kind !== "control") {
+      // An end of text that is an ordinary entry of the vocabulary must not come from text either.
+      tokens[id!] = { bytes: toUtf8(pieces[id!]?.text ?? fromUtf8(token.bytes)), kind: "control" };
+    }
   }
-  const merges = createScoreMerges(pieces, texts, idOfText);
+
+  const usable = (id: number) => tokens[id]?.kind !== "control" && pieces[id]!.text !== "";
+  const idOfText = new Map<string, number>();
+  const userDefined = new Map<string, number>();
+  pieces.forEach(({ text }, id) => {
+    const kind = kindOf(id);
+    if (!usable(id)) return;
+    if (kind === "user-defined" && !userDefined.has(text)) userDefined.set(text, id);
+    else if ((kind === "normal" || (kind === "unused" && model.algorithm === "bpe")) && !idOfText.has(text)) {
+      idOfText.set(text, id);
+    }
+  });
+
+  const unknown = Int32Array.of(unknownId);
+  const fallback = (characters: string): Int32Array =>
+    byteIds === undefined ? unknown : Int32Array.from(toUtf8(characters), (byte) => byteIds[byte]!);
+  const encodePieces =
+    model.algorithm === "bpe"
+      ? withoutUnused(
+          model,
+          idOfText,
+          createPieceMerger({
+            idOfText,
+            merges: mergesByScore(idOfText, (id) => pieces[id]!.score),
+            fallback,
+            fusedId: byteIds === undefined ? unknownId : undefined,
+          }),
+        )
+      : createUnigram({
+          pieces: [...idOfText, ...userDefined].map(([text, id]) => ({
+            text,
+            id,
+            score: pieces[id]!.score,
+            userDefined: kindOf(id) === "user-defined",
+          })),
+          single: true,
+          fallback,
+        });
+  const encodeNormalized = model.algorithm === "bpe" ? splittingAt(userDefined, encodePieces) : encodePieces;
+  const normalize = createNormalizer(model, [...userDefined.keys()], origin);
+  const splitAdded = createAddedTokenSplitter(
+    [...added].map(([id, token]) => ({
+      id,
+      text: fromUtf8(token.bytes),
+      control: token.kind === "control",
+      stripLeft: token.stripLeft === true,
+      stripRight: token.stripRight === true,
+      singleWord: false,
+    })),
+  );
 
   function encode(text: string): Int32Array {
-    if (text === "") return new Int32Array(0);
-    const characters = ` ${text.toWellFormed()}`;
-    // A character is at most as many ids as it has UTF-8 bytes: three for a UTF-16 unit.
-    const ids = new Int32Array(characters.length * 3);
-    let count = 0;
-    for (const character of characters) {
-      const id = idOfText.get(character);
-      if (id !== undefined) ids[count++] = id;
-      else for (const byte of Buffer.from(character)) ids[count++] = FIRST_BYTE + byte;
-    }
-    return ids.slice(0, mergeSymbols(ids, count, merges));
+    const output = createIdBuffer(Math.ceil(text.length / 2));
+    splitAdded(
+      text.toWellFormed(),
+      (stretch) => encodeNormalized(normalize(stretch), output),
+      (id) => output.push(id),
+    );
+    return output.take();
   }
 
-  const isControl = (id: number) => id >= UNKNOWN && id < FIRST_BYTE;
-  const byteTokens = Array.from({ length: 256 }, (_, byte) => Uint8Array.of(byte));
-  const tokenBytes = (id: number) =>
-    isControl(id)
-      ? NO_BYTES
-      : id >= FIRST_BYTE && id < FIRST_PIECE
-        ? byteTokens[id - FIRST_BYTE]!
-        : (pieces[id]?.bytes ?? NO_BYTES);
-  const controlIds = new Map(CONTROL_NAMES.map((name, id) => [name, id]));
-
-  return {
-    id: hashVocabulary(
-      pieces.map((_, id) =>
-        isControl(id)
-          ? { bytes: Buffer.from(CONTROL_NAMES[id]!), control: true }
-          : { bytes: tokenBytes(id), control: false },
-      ),
-    ),
-    vocabSize: pieces.length,
-    bosId: BOS,
-    eosId: EOS,
-    padId: undefined,
-    stopIds: [EOS],
-    addsLeadingSpace: true,
+  return assembleTokenizer({
+    tokens: Array.from(tokens),
     encode,
-    decode(ids) {
-      const text = fromUtf8(joinBytes(ids, tokenBytes));
-      return text.startsWith(" ") ? text.slice(1) : text;
-    },
-    tokenBytes,
-    isControl,
-    controlId: (name) => controlIds.get(name),
-    encodeChat: createChatEncoder({ encode, controlIds, template: undefined, names: {} }),
+    addsLeadingSpace: model.addDummyPrefix,
+    bosId: options.addBos === false ? undefined : bosId,
+    eosId,
+    padId,
+    ...(options.stopIds === undefined ? {} : { stopIds: options.stopIds }),
+    templates: options.templates ?? {},
+    names: namesOf(tokens, { bosId, eosId, padId, unknownId: unknownId < 0 ? undefined : unknownId }),
+  });
+}
+
+/** The ids of the 256 bytes; undefined where the model has no byte fallback. */
+function findBytes({ pieces, byteFallback }: SentencePieceModel, origin: string): Int32Array | undefined {
+  if (!byteFallback) return undefined;
+  const ids = new Int32Array(256).fill(-1);
+  pieces.forEach(({ text, kind }, id) => {
+    const byte = kind === "byte" ? /^<0x([0-9A-Fa-f]{2})>$/.exec(text) : null;
+    if (byte !== null) ids[Number.parseInt(byte[1]!, 16)] = id;
+  });
+  const missing = ids.indexOf(-1);
+  if (missing >= 0) throw new Failure("input", `${origin} has no piece for byte ${missing}.`, "Get the file again.");
+  return ids;
+}
+
+function toToken(piece: SentencePiece, model: SentencePieceModel, byteIds: Int32Array | undefined): TokenEntry {
+  switch (piece.kind) {
+    case "byte":
+      return { bytes: Uint8Array.of(Number.parseInt(piece.text.slice(3, 5), 16)), kind: "merged" };
+    case "control":
+      return { bytes: toUtf8(piece.text), kind: "control" };
+    case "unknown":
+      // With bytes to fall back to, no text yields it.
+      return byteIds === undefined
+        ? { bytes: toUtf8(model.unknownSurface), kind: "merged" }
+        : { bytes: toUtf8(piece.text), kind: "control" };
+    case "user-defined":
+      if (CONTROL_PIECES.has(piece.text)) return { bytes: toUtf8(piece.text), kind: "control" };
+      return { bytes: toUtf8(piece.text.replaceAll(SPACE, " ")), kind: "added" };
+    case "normal":
+    case "unused":
+      return { bytes: toUtf8(piece.text.replaceAll(SPACE, " ")), kind: "merged" };
+    default:
+      return piece.kind satisfies never;
+  }
+}
+
+/** Text to the text that the pieces cover: replacements, spaces, the prefix. */
+function createNormalizer(
+  model: SentencePieceModel,
+  userDefined: readonly string[],
+  origin: string,
+): (text: string) => string {
+  const { addDummyPrefix, removeExtraWhitespaces, escapeWhitespaces } = model;
+  const space = escapeWhitespaces ? SPACE : " ";
+  const charsmap = model.charsmap.length === 0 ? undefined : createCharsmap(model.charsmap, origin);
+  const kept = alternation(userDefined);
+  const keptPattern = kept === undefined ? undefined : new RegExp(`(${kept})`);
+  const replace = (text: string): string => {
+    if (charsmap === undefined) return text;
+    if (keptPattern === undefined) return charsmap.replaceLongest(text);
+    return text
+      .split(keptPattern)
+      .map((part, index) => (index % 2 === 1 ? part : charsmap.replaceLongest(part)))
+      .join("");
+  };
+  return (text) => {
+    let normal = replace(text);
+    if (removeExtraWhitespaces) {
+      normal = trimSpaces(normal.replace(/ {2,}/g, " "), " ");
+      if (normal === "") return "";
+    } else if (text === "") return "";
+    if (escapeWhitespaces) normal = normal.replaceAll(" ", SPACE);
+    if (addDummyPrefix) normal = space + normal;
+    return removeExtraWhitespaces ? trimEnd(normal, space) : normal;
   };
 }
 
-/** Every way in which a piece is two other pieces; pieces of equal score have equal rank. */
-function createScoreMerges(
-  pieces: readonly SentencePiece[],
-  texts: readonly string[],
+function trimSpaces(text: string, space: string): string {
+  let begin = 0;
+  while (text[begin] === space) begin++;
+  return trimEnd(text.slice(begin), space);
+}
+
+function trimEnd(text: string, space: string): string {
+  let end = text.length;
+  while (end > 0 && text[end - 1] === space) end--;
+  return text.slice(0, end);
+}
+
+/** Cuts the text at the given pieces, which nothing merges with. */
+function splittingAt(pieces: ReadonlyMap<string, number>, encode: PieceEncoder): PieceEncoder {
+  const source = alternation([...pieces.keys()]);
+  if (source === undefined) return encode;
+  const pattern = new RegExp(source, "g");
+  return (text, output) => {
+    let position = 0;
+    for (const match of text.matchAll(pattern)) {
+      if (match.index > position) encode(text.slice(position, match.index), output);
+      output.push(pieces.get(match[0])!);
+      position = match.index + match[0].length;
+    }
+    if (position < text.length) encode(position === 0 ? text : text.slice(position), output);
+  };
+}
+
+/** Unused pieces may stand between merges; left over, they are taken apart again. */
+function withoutUnused(
+  { pieces }: SentencePieceModel,
   idOfText: ReadonlyMap<string, number>,
-): ReturnType<typeof createMergeTable> {
-  const scores = [...new Set(pieces.slice(FIRST_PIECE).map((piece) => piece.score))].sort((a, b) => b - a);
-  const rankOfScore = new Map(scores.map((score, rank) => [score, rank]));
-  const lefts: number[] = [];
-  const rights: number[] = [];
-  const results: number[] = [];
-  const ranks: number[] = [];
-  for (const [text, id] of idOfText) {
-    for (let cut = 1; cut < text.length; cut++) {
-      const left = idOfText.get(texts[id]!.slice(0, cut));
-      const right = idOfText.get(texts[id]!.slice(cut));
-      if (left === undefined || right === undefined) continue;
-      lefts.push(left);
-      rights.push(right);
-      results.push(id);
-      ranks.push(rankOfScore.get(pieces[id]!.score)!);
+  encode: PieceEncoder,
+): PieceEncoder {
+  if (!pieces.some((piece) => piece.kind === "unused")) return encode;
+  const parts = new Map<number, [number, number]>();
+  for (const { left, right, result } of mergesByScore(idOfText, (id) => pieces[id]!.score)) {
+    const ids = [idOfText.get(left), idOfText.get(right)] as const;
+    if (pieces[result]!.kind === "unused" && ids[0] !== undefined && ids[1] !== undefined) {
+      parts.set(result, [ids[0], ids[1]]);
     }
   }
-  return createMergeTable(lefts, rights, Int32Array.from(results), Int32Array.from(ranks));
+  const write = (id: number, output: IdBuffer): void => {
+    const [left, right] = parts.get(id) ?? [];
+    if (left === undefined || right === undefined) output.push(id);
+    else {
+      write(left, output);
+      write(right, output);
+    }
+  };
+  return (text, output) => {
+    const found = createIdBuffer();
+    encode(text, found);
+    for (const id of found.take()) write(id, output);
+  };
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createSentencePieceTokenizer } from "./sentencepiece.ts";
 import { createStreamDecoder } from "./stream-decoder.ts";
-import { createRandom, createSmall, randomText } from "./test-support.ts";
+import { createPieceModel, createRandom, createSmall, randomText } from "./test-support.ts";
 
 test("the pieces are the text, and none holds half a character", async () => {
   const tokenizer = await createSmall();
@@ -34,11 +34,7 @@ test("broken ids stream to what they decode to at once", async () => {
 });
 
 test("SentencePiece's leading space goes at the start of a text and stays after a prompt", () => {
-  const pieces = Array.from({ length: 259 }, () => ({ bytes: new Uint8Array(0), score: 0 }));
-  const tokenizer = createSentencePieceTokenizer(
-    [...pieces, { bytes: new Uint8Array([0x20, 0x61]), score: 0 }],
-    "here",
-  );
+  const tokenizer = createSentencePieceTokenizer(createPieceModel([[" a", 0]]), { origin: "here" });
   const stream = (continuing: boolean) => {
     const decoder = createStreamDecoder(tokenizer, { continuing });
     return [1, 259, 259].map((id) => decoder.push(id)).join("") + decoder.end();

@@ -1,6 +1,7 @@
 // For tests of this room: seeded random texts, a small tokenizer trained on the spot, and where the real vectors lie.
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { PieceKind, SentencePieceModel } from "../formats/sentencepiece.ts";
 import { runJob } from "../protocol/job.ts";
 import { createByteLevelTokenizer } from "./byte-level.ts";
 import type { TokenizerData } from "./data.ts";
@@ -74,4 +75,32 @@ export function gpt2Json(spellMerge: (merge: string) => unknown = (merge) => mer
     decoder: { type: "ByteLevel" },
     model: { type: "BPE", vocab, merges },
   });
+}
+
+/** A SentencePiece model of the control pieces, the 256 bytes and the given pieces, which begin at id 259. */
+export function createPieceModel(
+  pieces: readonly [text: string, score: number, kind?: PieceKind][],
+  changes: Partial<SentencePieceModel> = {},
+): SentencePieceModel {
+  const hex = (byte: number) => byte.toString(16).padStart(2, "0").toUpperCase();
+  return {
+    algorithm: "bpe",
+    pieces: [
+      { text: "<unk>", score: 0, kind: "unknown" },
+      { text: "<s>", score: 0, kind: "control" },
+      { text: "</s>", score: 0, kind: "control" },
+      ...Array.from({ length: 256 }, (_, byte) => ({ text: `<0x${hex(byte)}>`, score: 0, kind: "byte" as const })),
+      ...pieces.map(([text, score, kind = "normal"]) => ({ text: text.replaceAll(" ", "\u2581"), score, kind })),
+    ],
+    bosPiece: "<s>",
+    eosPiece: "</s>",
+    padPiece: "<pad>",
+    unknownSurface: " \u2047 ",
+    byteFallback: true,
+    charsmap: new Uint8Array(0),
+    addDummyPrefix: true,
+    removeExtraWhitespaces: false,
+    escapeWhitespaces: true,
+    ...changes,
+  };
 }

@@ -138,6 +138,6 @@ test("bad files are refused with the file and the part", async () => {
     /MergedWithNext/,
   );
   refuses(await changed((file) => (file["normalizer"] = { type: "Lowercase" })), /"Lowercase"/);
-  writeFileSync(join(directory, "tokenizer.model"), "");
-  refuses(join(directory, "tokenizer.model"), /no tokenizer that can be read/);
+  writeFileSync(join(directory, "tokenizer.text"), "");
+  refuses(join(directory, "tokenizer.text"), /no tokenizer that can be read/);
 });

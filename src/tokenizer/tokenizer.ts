@@ -1,4 +1,4 @@
-// What every tokenizer of Lianlu offers, whatever its algorithm: byte-level BPE or SentencePiece.
+// What every tokenizer of Lianlu offers, whatever its algorithm: BPE over bytes or characters, unigram.
 // Only the interface; loadTokenizer in load.ts makes one.
 import type { Message, ToolDefinition } from "../protocol/message.ts";
 
@@ -7,13 +7,25 @@ export interface ChatOptions {
   tools?: readonly ToolDefinition[];
   /** Ends with the opening of an assistant turn, for the model to go on. Default false. */
   addGenerationPrompt?: boolean;
+  /** More variables of a Jinja template (chat_template_kwargs); what is built in does not look at them. */
+  templateOptions?: Readonly<Record<string, unknown>>;
 }
+
+/**
+ * How a model writes tool calls:
+ * "internlm2": <|action_start|><|plugin|>, an object with "parameters", <|action_end|>;
+ * "llama3": the object alone, or after <|python_tag|>;
+ * "hermes": the object between <tool_call> and </tool_call>, as Qwen does too;
+ * "plain": nothing is known.
+ */
+export type ChatDialect = "internlm2" | "llama3" | "hermes" | "plain";
 
 export interface Tokenizer {
   /** SHA-256 (hex) of the vocabulary: equal where the same ids mean the same bytes. */
   readonly id: string;
   /** One more than the largest id. */
   readonly vocabSize: number;
+  /** Put before a text; undefined where the model was not trained so. */
   readonly bosId: number | undefined;
   readonly eosId: number;
   readonly padId: number | undefined;
@@ -21,6 +33,7 @@ export interface Tokenizer {
   readonly stopIds: readonly number[];
   /** `encode` puts a space before the text and `decode` takes it away, as SentencePiece does. */
   readonly addsLeadingSpace?: true;
+  readonly chatDialect: ChatDialect;
   /**
    * Ids of a text. Never yields control tokens, whatever the text spells, and adds no BOS.
    * Lone surrogates are encoded as U+FFFD.
