@@ -1,4 +1,4 @@
-// Attention: forward over packed documents, its gradients, and forward over a paged cache.
+// Attention: forward over packed documents, its gradients, and forward over a paged cache. A window of 0 is none.
 #pragma once
 
 #include <stdint.h>
@@ -26,10 +26,26 @@ struct HeadLayout {
   long value(long row, long kvHead) const { return row * vStride + vOffset + kvHead * vHeadStride; }
 };
 
-/** keys [page][kvHead][headDim][pageTokens], values [page][kvHead][pageTokens][headDim]. */
+/** Numbers of a cache, in the order of native/attention.ts of the TypeScript door. */
+enum class KvType { f32, f16, bf16, int8, int4 };
+
+/** Bytes of one panel: the keys, or the values, of one page and head. */
+constexpr long panelBytes(KvType type, long headDim) {
+  switch (type) {
+    case KvType::f32: return pageTokens * headDim * 4;
+    case KvType::f16:
+    case KvType::bf16: return pageTokens * headDim * 2;
+    case KvType::int8: return pageTokens * (headDim + 4);
+    case KvType::int4: return pageTokens * (headDim / 2 + 4);
+  }
+  return 0;
+}
+
+/** Panels [page][kvHead] of keys, which lie across, and of values; see KvPages of the TypeScript door. */
 struct KvPages {
-  float* keys;
-  float* values;
+  KvType type;
+  uint8_t* keys;
+  uint8_t* values;
 };
 
 /** Which page holds which positions of which row: pageTable [sequences][maxPages]. */
@@ -44,19 +60,23 @@ struct PagedRows {
 struct AttentionTable {
   void (*attention)(
       float* out, float* lse, const float* q, const float* k, const float* v, const int32_t* starts, long rows,
-      const HeadLayout& layout);
-  void (*cacheWrite)(KvPages cache, const float* k, const float* v, const PagedRows& paged, const HeadLayout& layout);
+      const HeadLayout& layout, long window);
   void (*attentionPaged)(
-      float* out, const float* q, KvPages cache, const PagedRows& paged, const HeadLayout& layout);
+      float* out, const float* q, KvPages cache, const PagedRows& paged, const HeadLayout& layout, long window);
+};
+
+struct CacheTable {
+  void (*cacheWrite)(KvPages cache, const float* k, const float* v, const PagedRows& paged, const HeadLayout& layout);
 };
 
 struct AttentionBackwardTable {
   void (*attentionBackward)(
       float* dq, float* dk, float* dv, const float* dout, const float* out, const float* lse, const float* q,
-      const float* k, const float* v, const int32_t* starts, long rows, const HeadLayout& layout);
+      const float* k, const float* v, const int32_t* starts, long rows, const HeadLayout& layout, long window);
 };
 
 LIANLU_FAMILY(AttentionTable, attentionKernels)
+LIANLU_FAMILY(CacheTable, cacheKernels)
 LIANLU_FAMILY(AttentionBackwardTable, attentionBackwardKernels)
 
 }  // namespace lianlu

@@ -86,10 +86,13 @@ void copyOut(float* to, long toRow, const float* from, long rows, long headDim) 
   copyRows(to, toRow, from, roundUp(headDim, lanes), rows, headDim);
 }
 
-/** Adds what a block of queries says to dq of its rows and to dk and dv of a block of keys. */
+/**
+ * Adds what a block of queries says to dq of its rows and to dk and dv of a block of keys.
+ * Query r does not see the first `hidden + r` of the keys, where that is more than 0.
+ */
 void meetBlock(
     const Workspace& w, float* dq, long dqRow, const float* lse, long lseRow, const float* delta, long queries,
-    long keys, bool diagonal, long headDim, float scale) {
+    long keys, bool diagonal, long hidden, long headDim, float scale) {
   const long padded = roundUp(headDim, lanes);
   for (long row = 0; row < queries; row += tileRows) {
     const int rows = queries - row < tileRows ? (int)(queries - row) : tileRows;
@@ -106,7 +109,7 @@ void meetBlock(
         rows, vectors * lanes);
     for (int r = 0; r < rows; r++) {
       const vf logSum = broadcast(lse[(row + r) * lseRow]), shift = broadcast(delta[row + r]);
-      const long seen = diagonal ? row + r + 1 : keys;
+      const long seen = diagonal ? row + r + 1 : keys, behind = hidden + row + r;
       for (long v = 0; v < vectors; v++) {
         float* weight = weights + r * blockRows + v * lanes;
         float* dscore = dscores + r * blockRows + v * lanes;
@@ -116,6 +119,11 @@ void meetBlock(
         if (count < lanes) {
           p = first(p, zero(), count > 0 ? (int)count : 0);
           ds = first(ds, zero(), count > 0 ? (int)count : 0);
+        }
+        const long skipped = behind - v * lanes;
+        if (skipped > 0) {
+          p = first(zero(), p, skipped < lanes ? (int)skipped : lanes);
+          ds = first(zero(), ds, skipped < lanes ? (int)skipped : lanes);
         }
         store(weight, p);
         store(dscore, ds);
@@ -144,6 +152,7 @@ struct Call {
   float *dq, *dk, *dv;
   const float *dout, *out, *lse, *q, *k, *v;
   const HeadLayout& layout;
+  long window;
   /** [longParts][long rows][heads][padded]. */
   float* partials;
   long longRows;
@@ -191,6 +200,9 @@ void backwardTask(const Workspace& w, const Call& call, const Document& document
     for (long h = 0; h < group; h++) {
       const long head = kvHead * group + h;
       for (long other = block; other < blocks; other++) {
+        // So many keys of the block are before the window of its first query; without one, none before any query's.
+        const long hidden = call.window > 0 ? (other - block) * blockRows - call.window + 1 : -blockRows;
+        if (hidden >= blockRows) break;
         const long firstRow = document.start + other * blockRows;
         const long leftRows = document.rows - other * blockRows, rows = leftRows < blockRows ? leftRows : blockRows;
         copyPadded(w.q, call.q + layout.query(firstRow, head), layout.qStride, rows, headDim);
@@ -198,7 +210,7 @@ void backwardTask(const Workspace& w, const Call& call, const Document& document
         const float* delta = w.delta + h * document.rows + other * blockRows;
         meetBlock(
             w, dq + h * dqHead + other * blockRows * dqRow, dqRow, call.lse + firstRow * heads + head, heads, delta, rows,
-            keys, other == block, headDim, scale);
+            keys, other == block, hidden, headDim, scale);
       }
     }
     copyOut(call.dk + layout.key(firstKey, kvHead), layout.kStride, w.dk, keys, headDim);
@@ -229,7 +241,7 @@ void sumPartials(const Call& call, long row, long partialRow) {
 
 void attentionBackward(
     float* dq, float* dk, float* dv, const float* dout, const float* out, const float* lse, const float* q,
-    const float* k, const float* v, const int32_t* starts, long rows, const HeadLayout& layout) {
+    const float* k, const float* v, const int32_t* starts, long rows, const HeadLayout& layout, long window) {
   if (rows == 0) return;
   const long heads = layout.heads, headDim = layout.headDim, padded = roundUp(headDim, lanes);
   long documentCount = 0, taskCount = 0, longRows = 0, shortRows = 0, longestRows = 0;
@@ -261,7 +273,7 @@ void attentionBackward(
     if (isLong) partialRow += end - row;
   }
 
-  const Call call{dq, dk, dv, dout, out, lse, q, k, v, layout, partials, longRows};
+  const Call call{dq, dk, dv, dout, out, lse, q, k, v, layout, window, partials, longRows};
   const long work = taskCount * layout.kvHeads;
   const ThreadScratch scratch = threadScratch(workspaceBytes(headDim, layout.group(), shortRows, longestRows));
   parallelFor(work, products < parallelWorth ? work : 1, [&](long begin, long end, int thread) {

@@ -1,4 +1,5 @@
-// The attention family for JavaScript. Arguments in the order of the native functions, a layout as its twelve numbers.
+// The attention family for JavaScript. Arguments in the order of the native functions, a layout as its twelve numbers,
+// a cache as its type, its keys and its values.
 #include "attention.h"
 #include "binding.h"
 
@@ -28,8 +29,9 @@ PagedRows pagedRowsOf(Arguments& arguments) {
 
 KvPages pagesOf(Arguments& arguments) {
   KvPages pages;
-  pages.keys = arguments.floats();
-  pages.values = arguments.floats();
+  pages.type = static_cast<KvType>(arguments.integer());
+  pages.keys = arguments.anyArray();
+  pages.values = arguments.anyArray();
   return pages;
 }
 
@@ -44,7 +46,8 @@ void defineAttention(napi_env env, napi_value exports) {
     const float* v = arguments.floats();
     const int32_t* starts = arguments.ints();
     const long rows = arguments.length();
-    attentionKernels().attention(out, lse, q, k, v, starts, rows, layoutOf(arguments));
+    const HeadLayout layout = layoutOf(arguments);
+    attentionKernels().attention(out, lse, q, k, v, starts, rows, layout, arguments.integer());
   });
   define(env, exports, "attentionBackward", [](Arguments& arguments) {
     float* dq = arguments.floats();
@@ -58,22 +61,24 @@ void defineAttention(napi_env env, napi_value exports) {
     const float* v = arguments.floats();
     const int32_t* starts = arguments.ints();
     const long rows = arguments.length();
+    const HeadLayout layout = layoutOf(arguments);
     attentionBackwardKernels().attentionBackward(
-        dq, dk, dv, dout, out, lse, q, k, v, starts, rows, layoutOf(arguments));
+        dq, dk, dv, dout, out, lse, q, k, v, starts, rows, layout, arguments.integer());
   });
   define(env, exports, "cacheWrite", [](Arguments& arguments) {
     const KvPages cache = pagesOf(arguments);
     const float* k = arguments.floats();
     const float* v = arguments.floats();
     const PagedRows paged = pagedRowsOf(arguments);
-    attentionKernels().cacheWrite(cache, k, v, paged, layoutOf(arguments));
+    cacheKernels().cacheWrite(cache, k, v, paged, layoutOf(arguments));
   });
   define(env, exports, "attentionPaged", [](Arguments& arguments) {
     float* out = arguments.floats();
     const float* q = arguments.floats();
     const KvPages cache = pagesOf(arguments);
     const PagedRows paged = pagedRowsOf(arguments);
-    attentionKernels().attentionPaged(out, q, cache, paged, layoutOf(arguments));
+    const HeadLayout layout = layoutOf(arguments);
+    attentionKernels().attentionPaged(out, q, cache, paged, layout, arguments.integer());
   });
 }
 

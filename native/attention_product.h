@@ -23,7 +23,19 @@ constexpr int tileVectors(int) { return 1; }
 /** What c begins with: zeros, what it holds, or what it holds times a factor of its row. */
 enum class Begin { zero, held, scaled };
 
+/** Floats b[depth, columns] in rows. Other operands of a product hold other numbers, and whole vectors of columns. */
+struct FloatRows {
+  static constexpr bool tails = true;
+  const float* p;
+  long row;
+  vf at(long s, long column) const { return load(p + s * row + column); }
+  vf firstAt(long s, long column, int count) const { return loadFirst(p + s * row + column, count); }
+  /** From row s on. */
+  FloatRows from(long s) const { return {p + s * row, row}; }
+};
+
 /** The operands of c[rows, columns] += a[rows, depth] b[depth, columns]. */
+template <class B = FloatRows>
 struct Product {
   /** Rows of c have room for whole vectors. */
   float* c;
@@ -31,8 +43,7 @@ struct Product {
   /** a(r, s) = a[r * aRow + s * aStep]. */
   const float* a;
   long aRow, aStep;
-  const float* b;
-  long bRow;
+  B b;
   long depth;
   Begin begin;
   /** One factor a row, for Begin::scaled. */
@@ -40,8 +51,8 @@ struct Product {
 };
 
 /** One register block. With `partial` the last vector of b holds only `lastLanes` floats. */
-template <int rows, int vectors, bool partial>
-inline void productBlock(const Product& p, long row, long column, int lastLanes) {
+template <int rows, int vectors, bool partial, class B>
+inline void productBlock(const Product<B>& p, long row, long column, int lastLanes) {
   vf sums[rows][vectors];
   float* c = p.c + row * p.cRow + column;
   LIANLU_UNROLL
@@ -53,13 +64,17 @@ inline void productBlock(const Product& p, long row, long column, int lastLanes)
     }
   }
   const float* a = p.a + row * p.aRow;
-  const float* b = p.b + column;
-  const long aRow = p.aRow, aStep = p.aStep, bRow = p.bRow;
+  const B b = p.b;
+  const long aRow = p.aRow, aStep = p.aStep;
   for (long s = 0; s < p.depth; s++) {
     vf across[vectors];
     LIANLU_UNROLL
     for (int v = 0; v < vectors; v++) {
-      across[v] = partial && v == vectors - 1 ? loadFirst(b + v * lanes, lastLanes) : load(b + v * lanes);
+      if constexpr (partial) {
+        across[v] = v == vectors - 1 ? b.firstAt(s, column + v * lanes, lastLanes) : b.at(s, column + v * lanes);
+      } else {
+        across[v] = b.at(s, column + v * lanes);
+      }
     }
     LIANLU_UNROLL
     for (int r = 0; r < rows; r++) {
@@ -68,7 +83,6 @@ inline void productBlock(const Product& p, long row, long column, int lastLanes)
       for (int v = 0; v < vectors; v++) sums[r][v] = fma(down, across[v], sums[r][v]);
     }
     a += aStep;
-    b += bRow;
   }
   LIANLU_UNROLL
   for (int r = 0; r < rows; r++) {
@@ -77,15 +91,17 @@ inline void productBlock(const Product& p, long row, long column, int lastLanes)
   }
 }
 
-template <int rows, int vectors>
-inline void productRest(const Product& p, long row, long column, int lastLanes) {
-  if (lastLanes == lanes) return productBlock<rows, vectors, false>(p, row, column, lanes);
-  productBlock<rows, vectors, true>(p, row, column, lastLanes);
+template <int rows, int vectors, class B>
+inline void productRest(const Product<B>& p, long row, long column, int lastLanes) {
+  if constexpr (B::tails) {
+    if (lastLanes != lanes) return productBlock<rows, vectors, true>(p, row, column, lastLanes);
+  }
+  productBlock<rows, vectors, false>(p, row, column, lanes);
 }
 
 /** `rows` rows of c, `vectors` vectors at a time. */
-template <int rows, int vectors>
-void productColumns(const Product& p, long row, long columns) {
+template <int rows, int vectors, class B>
+void productColumns(const Product<B>& p, long row, long columns) {
   long column = 0;
   for (; column + vectors * lanes <= columns; column += vectors * lanes) {
     productBlock<rows, vectors, false>(p, row, column, lanes);
@@ -106,7 +122,8 @@ void productColumns(const Product& p, long row, long columns) {
 }
 
 /** Up to `tileRows` rows from `row` on. */
-inline void productRows(const Product& p, long row, int rows, long columns) {
+template <class B = FloatRows>
+inline void productRows(const Product<B>& p, long row, int rows, long columns) {
   switch (rows) {
     case 1: return productColumns<1, tileVectors(1)>(p, row, columns);
     case 2: return productColumns<2, tileVectors(2)>(p, row, columns);

@@ -62,6 +62,17 @@ void* Arguments::array(napi_typedarray_type wanted, bool optional) {
   return data;
 }
 
+uint8_t* Arguments::anyArray() {
+  napi_typedarray_type found;
+  size_t length;
+  void* data;
+  if (napi_get_typedarray_info(env, next(), &found, &length, &data, nullptr, nullptr) != napi_ok) {
+    throw std::invalid_argument("argument " + std::to_string(position) + " is not a typed array");
+  }
+  lastLength = static_cast<long>(length);
+  return static_cast<uint8_t*>(data);
+}
+
 double Arguments::number() {
   double result;
   if (napi_get_value_double(env, next(), &result) != napi_ok) {

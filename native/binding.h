@@ -28,6 +28,8 @@ class Arguments {
   uint16_t* words() { return static_cast<uint16_t*>(array(napi_uint16_array, false)); }
   /** Elements of the array that was read last. */
   long length() const { return lastLength; }
+  /** The memory of a typed array of any kind. */
+  uint8_t* anyArray();
   double number();
   float real() { return static_cast<float>(number()); }
   long integer() { return static_cast<long>(number()); }

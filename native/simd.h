@@ -83,6 +83,15 @@ LIANLU_INLINE vf loadBf16(const uint16_t* p) {
 }
 /** 16 half-precision numbers to floats. */
 LIANLU_INLINE vf loadF16(const uint16_t* p) { return {_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p))}; }
+/** 16 bytes to floats. */
+LIANLU_INLINE vf loadLevels(const uint8_t* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)))};
+}
+/** Half of each of 16 bytes to floats: the low half with `shift` 0, the high half with 4. */
+LIANLU_INLINE vf loadHalfLevels(const uint8_t* p, int shift) {
+  const __m512i bytes = _mm512_srl_epi32(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)), _mm_cvtsi32_si128(shift));
+  return {_mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)))};
+}
 
 LIANLU_INLINE __m256 lowHalf(vf a) { return _mm512_castps512_ps256(a.x); }
 LIANLU_INLINE __m256 highHalf(vf a) { return _mm512_extractf32x8_ps(a.x, 1); }
@@ -159,6 +168,16 @@ LIANLU_INLINE __m256 loadBf16x8(const uint16_t* p) {
 LIANLU_INLINE vf loadBf16(const uint16_t* p) { return {loadBf16x8(p), loadBf16x8(p + 8)}; }
 LIANLU_INLINE vf loadF16(const uint16_t* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p)), _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8)))};
+}
+LIANLU_INLINE __m256i loadLevelsx8(const uint8_t* p) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)); }
+LIANLU_INLINE vf loadLevels(const uint8_t* p) {
+  return {_mm256_cvtepi32_ps(loadLevelsx8(p)), _mm256_cvtepi32_ps(loadLevelsx8(p + 8))};
+}
+LIANLU_INLINE vf loadHalfLevels(const uint8_t* p, int shift) {
+  const __m128i count = _mm_cvtsi32_si128(shift);
+  const __m256i mask = _mm256_set1_epi32(15);
+  return {_mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srl_epi32(loadLevelsx8(p), count), mask)),
+          _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srl_epi32(loadLevelsx8(p + 8), count), mask))};
 }
 
 LIANLU_INLINE __m256 lowHalf(vf a) { return a.low; }
@@ -251,6 +270,15 @@ LIANLU_INLINE vf loadBf16(const uint16_t* p) {
 }
 LIANLU_INLINE vf loadF16(const uint16_t* p) {
   return each([=](int i) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p + 4 * i))); });
+}
+LIANLU_INLINE vf floatsOf(uint8x16_t bytes) {
+  const uint16x8_t low = vmovl_u8(vget_low_u8(bytes)), high = vmovl_u8(vget_high_u8(bytes));
+  return {{vcvtq_f32_u32(vmovl_u16(vget_low_u16(low))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(low))),
+           vcvtq_f32_u32(vmovl_u16(vget_low_u16(high))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(high)))}};
+}
+LIANLU_INLINE vf loadLevels(const uint8_t* p) { return floatsOf(vld1q_u8(p)); }
+LIANLU_INLINE vf loadHalfLevels(const uint8_t* p, int shift) {
+  return floatsOf(vandq_u8(vshlq_u8(vld1q_u8(p), vdupq_n_s8((int8_t)-shift)), vdupq_n_u8(15)));
 }
 
 #else
@@ -359,6 +387,13 @@ LIANLU_INLINE vf loadF16(const uint16_t* p) {
     memcpy(&result.x[i], &bits, sizeof bits);
   }
   return result;
+}
+
+LIANLU_INLINE vf loadLevels(const uint8_t* p) {
+  return each([=](int i) { return (float)p[i]; });
+}
+LIANLU_INLINE vf loadHalfLevels(const uint8_t* p, int shift) {
+  return each([=](int i) { return (float)(p[i] >> shift & 15); });
 }
 
 #endif

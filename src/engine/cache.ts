@@ -1,6 +1,7 @@
 // The memory of attention: keys and values of every layer in pages of a fixed number of positions.
 // A pool hands out pages; who holds which page is the scheduler's affair.
-import { pageTokens, type Kernels, type KvPages } from "../kernels/kernels.ts";
+import { kvPanelBytes, pageTokens } from "../kernels/kernels.ts";
+import type { Kernels, KvPages, KvStorage, KvType } from "../kernels/kernels.ts";
 
 /** What a model's cache is made of. */
 export interface CacheShape {
@@ -9,21 +10,44 @@ export interface CacheShape {
   headDim: number;
 }
 
-/** Bytes that one position takes, over all layers: a float32 key and value for each key-value head. */
-export function bytesPerToken({ layers, kvHeads, headDim }: CacheShape): number {
-  return layers * kvHeads * headDim * 2 * 4;
+/** Bytes that one position takes, over all layers: a key and a value for each key-value head, with their scales. */
+export function bytesPerToken({ layers, kvHeads, headDim }: CacheShape, type: KvType = "f32"): number {
+  return (layers * kvHeads * 2 * kvPanelBytes(type, headDim)) / pageTokens;
 }
 
-/** The pages of each layer. */
-export function createKvCache(kernels: Kernels, { layers, kvHeads, headDim }: CacheShape, pages: number): KvPages[] {
-  const length = pages * kvHeads * headDim * pageTokens;
+/** The pages of each layer, for numbers of this type. */
+export function createKvCache(
+  kernels: Kernels,
+  { layers, kvHeads, headDim }: CacheShape,
+  pages: number,
+  type: KvType = "f32",
+): KvPages[] {
+  const bytes = pages * kvHeads * kvPanelBytes(type, headDim);
   return Array.from({ length: layers }, () => ({
+    type,
     kvHeads,
     headDim,
     pages,
-    keys: kernels.allocate(length),
-    values: kernels.allocate(length),
+    keys: allocateStorage(kernels, type, bytes),
+    values: allocateStorage(kernels, type, bytes),
   }));
+}
+
+/** Zeros, aligned: aligned memory comes as floats. */
+function allocateStorage(kernels: Kernels, type: KvType, bytes: number): KvStorage {
+  const floats = kernels.allocate(bytes / Float32Array.BYTES_PER_ELEMENT);
+  switch (type) {
+    case "f32":
+      return floats;
+    case "f16":
+    case "bf16":
+      return new Uint16Array(floats.buffer);
+    case "int8":
+    case "int4":
+      return new Uint8Array(floats.buffer);
+    default:
+      return type satisfies never;
+  }
 }
 
 export interface PagePool {

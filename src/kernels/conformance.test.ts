@@ -5,6 +5,7 @@ import { spawnSync } from "node:child_process";
 import { after, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { attentionCases } from "./cases/attention.ts";
+import { cacheCases } from "./cases/cache.ts";
 import type { CaseFamily, Numbers } from "./cases/case.ts";
 import { lowBitCases } from "./cases/lowbit.ts";
 import { matmulCases } from "./cases/matmul.ts";
@@ -16,6 +17,7 @@ const families: Record<string, CaseFamily> = {
   matmul: matmulCases,
   lowBit: lowBitCases,
   attention: attentionCases,
+  cache: cacheCases,
   rows: rowCases,
   vectors: vectorCases,
 };

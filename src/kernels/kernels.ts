@@ -41,19 +41,51 @@ export interface PackedWeight {
   readonly data: Uint8Array | Floats;
 }
 
-/** A paged key-value cache of one layer. Pages hold `pageTokens` positions; float32 in this version. */
+/** Numbers of a key-value cache. int8 and int4 are levels with a scale and a zero for each head and token. */
+export type KvType = "f32" | "f16" | "bf16" | "int8" | "int4";
+
+/**
+ * A paged key-value cache of one layer. Pages hold `pageTokens` positions. The keys of one page and head are a panel
+ * [headDim][pageTokens]: they lie across, so that one vector load reads many positions. Those of values are
+ * [pageTokens][headDim]. Panels follow each other as [page][kvHead].
+ *
+ * - f32: floats (float64 in the reference alone); f16, bf16: the bits as words.
+ * - int8: a panel's levels as bytes in the order above, then the f16 scale of each position, then the f16 zero of each:
+ *   a number is zero + level * scale.
+ * - int4: likewise, two levels a byte: d in the low half and headDim / 2 + d in the high half of byte d, so that panels
+ *   are [headDim / 2][pageTokens] and [pageTokens][headDim / 2] bytes.
+ */
 export interface KvPages {
+  readonly type: KvType;
   readonly kvHeads: number;
   readonly headDim: number;
   readonly pages: number;
-  /** [page][kvHead][headDim][pageTokens]: keys lie across, so that one vector load reads many positions. */
-  readonly keys: Floats;
-  /** [page][kvHead][pageTokens][headDim] */
-  readonly values: Floats;
+  readonly keys: KvStorage;
+  readonly values: KvStorage;
 }
+
+/** Floats for f32, words for f16 and bf16, bytes for int8 and int4. */
+export type KvStorage = Floats | Uint16Array | Uint8Array;
 
 /** Positions a page; also the block in which attention sums, in training as in serving. */
 export const pageTokens = 64;
+
+/** Bytes of one panel of a cache: the keys, or the values, of one page and head. */
+export function kvPanelBytes(type: KvType, headDim: number): number {
+  switch (type) {
+    case "f32":
+      return pageTokens * headDim * 4;
+    case "f16":
+    case "bf16":
+      return pageTokens * headDim * 2;
+    case "int8":
+      return pageTokens * (headDim + 4);
+    case "int4":
+      return pageTokens * (headDim / 2 + 4);
+    default:
+      return type satisfies never;
+  }
+}
 
 export interface AdamWOptions {
   learningRate: number;
@@ -99,8 +131,18 @@ export interface Kernels {
    * Causal attention of many documents packed in one run of rows: row r sees rows starts[r]..r.
    * out [rows, heads * headDim]; lse [rows, heads] = log of the sum of exp of the scaled scores.
    * Scores are scaled by 1 / sqrt(headDim). Sums run over blocks of `pageTokens` keys counted from starts[r].
+   * With a `window` (absent or 0: none) row r sees at most the last `window` of these rows, itself included.
    */
-  attention(out: Floats, lse: Floats, q: Floats, k: Floats, v: Floats, starts: Int32Array, layout: HeadLayout): void;
+  attention(
+    out: Floats,
+    lse: Floats,
+    q: Floats,
+    k: Floats,
+    v: Floats,
+    starts: Int32Array,
+    layout: HeadLayout,
+    window?: number,
+  ): void;
   /** Gradients of `attention`. dq, dk and dv have the layout of q, k and v and are overwritten. */
   attentionBackward(
     dq: Floats,
@@ -114,8 +156,15 @@ export interface Kernels {
     v: Floats,
     starts: Int32Array,
     layout: HeadLayout,
+    window?: number,
   ): void;
-  /** Writes row r of k and v at position positions[r] of the sequence whose pages are pageTable[sequences[r] * maxPages ...]. */
+  /**
+   * Writes row r of k and v at position positions[r] of the sequence whose pages are pageTable[sequences[r] * maxPages ...].
+   * f16 and bf16 round to nearest even. int8 and int4, for each head and row, with b bits, in float32:
+   * zero = f16(min), scale = f16(max(0, max - zero) / (2^b - 1)), level = (x - zero) * (1 / scale) to the nearest, ties to even,
+   * within 0..2^b - 1; a scale of 0 gives level 0. Beyond what f16 holds, zero and scale stop at its largest number.
+   * A head with a number that is not finite becomes NaN.
+   */
   cacheWrite(
     cache: KvPages,
     k: Floats,
@@ -126,7 +175,10 @@ export interface Kernels {
     maxPages: number,
     layout: HeadLayout,
   ): void;
-  /** Row r attends to positions 0..positions[r] of its sequence. Equal to the bit to `attention` of the whole document. */
+  /**
+   * Row r attends to positions 0..positions[r] of its sequence, or to the last `window` of them. Equal to the bit to
+   * `attention` of the whole document, for the numbers that the cache holds. Pages before the window are not looked at.
+   */
   attentionPaged(
     out: Floats,
     q: Floats,
@@ -136,6 +188,7 @@ export interface Kernels {
     pageTable: Int32Array,
     maxPages: number,
     layout: HeadLayout,
+    window?: number,
   ): void;
 
   // -- rows -------------------------------------------------------------------

@@ -1,11 +1,12 @@
 // Cases of attention: over packed documents, its gradients, and over a paged cache in one chunk, in many, and row by row.
 import { pageTokens } from "../kernels.ts";
 import type { HeadLayout, Kernels, KvPages } from "../kernels.ts";
+import { emptyCache, startsOf } from "./cache.ts";
 import type { CaseFamily, KernelCase, Refusal } from "./case.ts";
 import { seededNumbers } from "./case.ts";
 
 /** Separate arrays of q, k and v. */
-function separateLayout(heads: number, kvHeads: number, headDim: number): HeadLayout {
+export function separateLayout(heads: number, kvHeads: number, headDim: number): HeadLayout {
   const [qStride, kStride] = [heads * headDim, kvHeads * headDim];
   return {
     heads,
@@ -24,7 +25,7 @@ function separateLayout(heads: number, kvHeads: number, headDim: number): HeadLa
 }
 
 /** One array; for each key head its query heads, the key, the value. */
-function fusedLayout(heads: number, kvHeads: number, headDim: number): HeadLayout {
+export function fusedLayout(heads: number, kvHeads: number, headDim: number): HeadLayout {
   const group = heads / kvHeads;
   const between = (group + 2) * headDim;
   const stride = kvHeads * between;
@@ -44,31 +45,7 @@ function fusedLayout(heads: number, kvHeads: number, headDim: number): HeadLayou
   };
 }
 
-/** starts of documents of these lengths, one behind the other. */
-function startsOf(lengths: readonly number[]): Int32Array {
-  const starts: number[] = [];
-  for (const length of lengths) starts.push(...new Array<number>(length).fill(starts.length));
-  return Int32Array.from(starts);
-}
-
-/** A cache with room for the documents, its pages in no order, its unwritten numbers NaN: nobody may read them. */
-function emptyCache(lengths: readonly number[], layout: HeadLayout) {
-  const maxPages = Math.max(1, ...lengths.map((length) => Math.ceil(length / pageTokens)));
-  const pages = maxPages * lengths.length + 1;
-  const size = pages * layout.kvHeads * layout.headDim * pageTokens;
-  const { kvHeads, headDim } = layout;
-  const cache: KvPages = {
-    kvHeads,
-    headDim,
-    pages,
-    keys: new Float32Array(size).fill(NaN),
-    values: new Float32Array(size).fill(NaN),
-  };
-  const pageTable = Int32Array.from({ length: maxPages * lengths.length }, (_, i) => pages - 1 - i);
-  return { cache, pageTable, maxPages };
-}
-
-function attention(lengths: readonly number[], layout: HeadLayout, fused: boolean): KernelCase {
+function attention(lengths: readonly number[], layout: HeadLayout, fused: boolean, window?: number): KernelCase {
   const { heads, kvHeads, headDim } = layout;
   const rows = lengths.reduce((sum, length) => sum + length, 0);
   const starts = startsOf(lengths);
@@ -83,30 +60,30 @@ function attention(lengths: readonly number[], layout: HeadLayout, fused: boolea
 
   /** Every row of the documents through the cache, `chunk` rows a call. */
   function paged(kernels: Kernels, chunk: number): Float32Array {
-    const { cache, pageTable, maxPages } = emptyCache(lengths, layout);
+    const { cache, pageTable, maxPages } = emptyCache("f32", lengths, layout);
     const out = new Float32Array(outLength);
     for (let begin = 0; begin < rows; begin += chunk) {
       const end = Math.min(begin + chunk, rows);
       const slice = (array: Float32Array, stride: number): Float32Array => array.subarray(begin * stride, end * stride);
       const place = [sequences.subarray(begin, end), positions.subarray(begin, end), pageTable, maxPages] as const;
       kernels.cacheWrite(cache, slice(k, layout.kStride), slice(v, layout.vStride), ...place, layout);
-      kernels.attentionPaged(slice(out, heads * headDim), slice(q, layout.qStride), cache, ...place, layout);
+      kernels.attentionPaged(slice(out, heads * headDim), slice(q, layout.qStride), cache, ...place, layout, window);
     }
     return out;
   }
 
   return {
-    name: `attention ${fused ? "fused " : ""}[${lengths.join(" + ")}], ${heads} / ${kvHeads} heads of ${headDim}`,
+    name: `attention ${fused ? "fused " : ""}[${lengths.join(" + ")}], ${heads} / ${kvHeads} heads of ${headDim}${window ? `, window ${window}` : ""}`,
     tolerance: 2e-5,
     same: ["out", "inOneChunk", "inChunks", "rowByRow"],
     run(kernels) {
       const out = new Float32Array(outLength);
       const lse = new Float32Array(rows * heads);
-      kernels.attention(out, lse, q, k, v, starts, layout);
+      kernels.attention(out, lse, q, k, v, starts, layout, window);
       const dq = new Float32Array(q.length);
       const dk = fused ? dq : new Float32Array(k.length);
       const dv = fused ? dq : new Float32Array(v.length);
-      kernels.attentionBackward(dq, dk, dv, dout, out, lse, q, k, v, starts, layout);
+      kernels.attentionBackward(dq, dk, dv, dout, out, lse, q, k, v, starts, layout, window);
       return {
         out,
         lse,
@@ -129,12 +106,12 @@ function attention(lengths: readonly number[], layout: HeadLayout, fused: boolea
         const lse = new Float32Array(length * heads);
         const [ownQ, ownK, ownV] = [slice(q, layout.qStride), slice(k, layout.kStride), slice(v, layout.vStride)];
         const ownStarts = new Int32Array(length);
-        kernels.attention(out, lse, ownQ, ownK, ownV, ownStarts, layout);
+        kernels.attention(out, lse, ownQ, ownK, ownV, ownStarts, layout, window);
         const dq = new Float32Array(ownQ.length);
         const dk = fused ? dq : new Float32Array(ownK.length);
         const dv = fused ? dq : new Float32Array(ownV.length);
         const ownDout = slice(dout, heads * headDim);
-        kernels.attentionBackward(dq, dk, dv, ownDout, out, lse, ownQ, ownK, ownV, ownStarts, layout);
+        kernels.attentionBackward(dq, dk, dv, ownDout, out, lse, ownQ, ownK, ownV, ownStarts, layout, window);
         return { out, lse, dq, dk, dv };
       },
     },
@@ -142,7 +119,7 @@ function attention(lengths: readonly number[], layout: HeadLayout, fused: boolea
 }
 
 /** An infinite value and a query that is not a number: rows that do not see them must not know of them. */
-function notFinite(): KernelCase {
+function notFinite(window?: number): KernelCase {
   const layout = separateLayout(1, 1, 16);
   const [rows, broken, infinite] = [20, 3, 9];
   const random = seededNumbers(77);
@@ -150,11 +127,11 @@ function notFinite(): KernelCase {
   q.fill(NaN, broken * 16, (broken + 1) * 16);
   v.fill(Infinity, infinite * 16, (infinite + 1) * 16);
   return {
-    name: "attention past numbers that are not finite",
+    name: `attention past numbers that are not finite${window ? `, window ${window}` : ""}`,
     tolerance: 1e-5,
     run(kernels) {
       const out = new Float32Array(rows * 16);
-      kernels.attention(out, new Float32Array(rows), q, k, v, new Int32Array(rows), layout);
+      kernels.attention(out, new Float32Array(rows), q, k, v, new Int32Array(rows), layout, window);
       return { before: out.subarray(0, infinite * 16), behind: out.subarray(infinite * 16) };
     },
   };
@@ -180,7 +157,8 @@ function attendPaged(
 ): void {
   const size = change.keys ?? 2 * 4 * pageTokens;
   const keys = new Float32Array(size);
-  const cache: KvPages = { kvHeads: change.kvHeads ?? 1, headDim: 4, pages: 2, keys, values: new Float32Array(512) };
+  const values = new Float32Array(512);
+  const cache: KvPages = { type: "f32", kvHeads: change.kvHeads ?? 1, headDim: 4, pages: 2, keys, values };
   const [sequences, positions] = [Int32Array.of(change.sequence ?? 0), Int32Array.of(change.position ?? 0)];
   const pageTable = Int32Array.of(0, change.page ?? 1);
   kernels.attentionPaged(new Float32Array(8), new Float32Array(8), cache, sequences, positions, pageTable, 2, small);
@@ -272,6 +250,13 @@ export const attentionCases: CaseFamily = {
     attention([449, 30], fusedLayout(2, 1, 16), true),
     attention([520, 520], separateLayout(2, 2, 4), false),
     notFinite(),
+    notFinite(8),
+    attention([5, 70], separateLayout(2, 1, 4), false, 2),
+    attention([200, 3, 65], separateLayout(4, 2, 8), false, 17),
+    attention([150, 150], fusedLayout(2, 2, 10), true, 64),
+    attention([300, 20], fusedLayout(6, 2, 32), true, 100),
+    attention([520], separateLayout(2, 1, 16), false, 130),
+    attention([40], separateLayout(1, 1, 6), false, 1000),
   ],
   refusals,
 };

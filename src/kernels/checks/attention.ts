@@ -1,6 +1,6 @@
 // Shapes and bounds of the attention kernels.
-import { pageTokens } from "../kernels.ts";
-import type { Floats, HeadLayout, KvPages } from "../kernels.ts";
+import { kvPanelBytes, pageTokens } from "../kernels.ts";
+import type { Floats, HeadLayout, KvPages, KvStorage, KvType } from "../kernels.ts";
 import { checkBounds, checkFloats, checkInt32, checkInteger, checkLength, checkStrided } from "./common.ts";
 
 /** Largest head the native kernels keep in registers and on the stack. */
@@ -45,6 +45,11 @@ function checkValues(kernel: string, name: string, v: Floats, rows: number, layo
   checkStrided(kernel, name, v, rows, layout.vStride, end);
 }
 
+/** 0 or absent is no window. */
+function checkWindow(kernel: string, window: number | undefined): void {
+  if (window !== undefined) checkInteger(kernel, "window", window, 0);
+}
+
 /** Rows of one document lie together, and each names the first of them. */
 function checkStarts(kernel: string, starts: Int32Array): void {
   checkInt32(kernel, "starts", starts);
@@ -64,8 +69,10 @@ export function checkAttention(
   v: Floats,
   starts: Int32Array,
   layout: HeadLayout,
+  window: number | undefined,
 ): void {
   const kernel = "attention";
+  checkWindow(kernel, window);
   checkFloats(kernel, { out, lse, q, k, v });
   checkLayout(kernel, layout);
   checkStarts(kernel, starts);
@@ -89,8 +96,10 @@ export function checkAttentionBackward(
   v: Floats,
   starts: Int32Array,
   layout: HeadLayout,
+  window: number | undefined,
 ): void {
   const kernel = "attentionBackward";
+  checkWindow(kernel, window);
   checkFloats(kernel, { dq, dk, dv, dout, out, lse, q, k, v });
   checkLayout(kernel, layout);
   checkStarts(kernel, starts);
@@ -106,7 +115,38 @@ export function checkAttentionBackward(
   checkValues(kernel, "dv", dv, rows, layout);
 }
 
-/** Sequences, positions and pages of a call on the cache; `reach` says which pages below a position are touched. */
+/** The floats of the call are of one kind, and the cache's storage is of the kind that its type takes. */
+function checkStorage(kernel: string, cache: KvPages, floats: Record<string, Floats>): void {
+  if (!Object.hasOwn(storageKinds, cache.type)) {
+    const types = Object.keys(storageKinds).join(", ");
+    throw new RangeError(`${kernel}: cache.type is '${cache.type}', expected one of: ${types}`);
+  }
+  const kind = storageKinds[cache.type];
+  if (kind === undefined) {
+    checkFloats(kernel, { "cache.keys": cache.keys as Floats, "cache.values": cache.values as Floats, ...floats });
+    return;
+  }
+  for (const name of ["keys", "values"] as const) {
+    if (!(cache[name] instanceof kind)) {
+      throw new RangeError(`${kernel}: cache.${name} must be a ${kind.name} for cache.type ${cache.type}`);
+    }
+  }
+  checkFloats(kernel, floats);
+}
+
+/** undefined: floats of either width. */
+const storageKinds: Record<KvType, { new (length: number): KvStorage; readonly name: string } | undefined> = {
+  f32: undefined,
+  f16: Uint16Array,
+  bf16: Uint16Array,
+  int8: Uint8Array,
+  int4: Uint8Array,
+};
+
+/**
+ * Sequences, positions and pages of a call on the cache. A row touches the pages of the last `reach` positions up to
+ * its own.
+ */
 function checkPages(
   kernel: string,
   cache: KvPages,
@@ -115,7 +155,7 @@ function checkPages(
   pageTable: Int32Array,
   maxPages: number,
   layout: HeadLayout,
-  reach: "one page" | "all pages below",
+  reach: number,
 ): void {
   for (const name of ["kvHeads", "headDim"] as const) {
     if (cache[name] !== layout[name]) {
@@ -123,7 +163,8 @@ function checkPages(
     }
   }
   checkInteger(kernel, "cache.pages", cache.pages, 0);
-  const cacheLength = cache.pages * cache.kvHeads * cache.headDim * pageTokens;
+  const elementBytes = cache.type === "f32" ? 4 : cache.keys.BYTES_PER_ELEMENT;
+  const cacheLength = (cache.pages * cache.kvHeads * kvPanelBytes(cache.type, cache.headDim)) / elementBytes;
   checkLength(kernel, "cache.keys", cache.keys, cacheLength);
   checkLength(kernel, "cache.values", cache.values, cacheLength);
   checkInteger(kernel, "maxPages", maxPages, 1);
@@ -136,17 +177,18 @@ function checkPages(
   checkBounds(kernel, "positions", positions, 0, maxPages * pageTokens);
   // Rows of one sequence mostly lie together: pages already seen for it are not looked at again.
   let seenSequence = -1;
-  let seenPages = 0;
+  let [seenFrom, seenTo] = [0, 0];
   for (let row = 0; row < positions.length; row++) {
     const sequence = sequences[row]!;
+    const firstPage = Math.floor(Math.max(0, positions[row]! - reach + 1) / pageTokens);
     const lastPage = Math.floor(positions[row]! / pageTokens);
-    if (sequence !== seenSequence || reach === "one page") seenPages = reach === "one page" ? lastPage : 0;
-    seenSequence = sequence;
-    for (; seenPages <= lastPage; seenPages++) {
-      const page = pageTable[sequence * maxPages + seenPages]!;
+    const goesOn = sequence === seenSequence && firstPage >= seenFrom && firstPage <= seenTo;
+    if (!goesOn) [seenSequence, seenFrom, seenTo] = [sequence, firstPage, firstPage];
+    for (; seenTo <= lastPage; seenTo++) {
+      const page = pageTable[sequence * maxPages + seenTo]!;
       if (page < 0 || page >= cache.pages) {
         throw new RangeError(
-          `${kernel}: page ${seenPages} of sequence ${sequence} is ${page}, the cache has ${cache.pages} pages`,
+          `${kernel}: page ${seenTo} of sequence ${sequence} is ${page}, the cache has ${cache.pages} pages`,
         );
       }
     }
@@ -164,11 +206,11 @@ export function checkCacheWrite(
   layout: HeadLayout,
 ): void {
   const kernel = "cacheWrite";
-  checkFloats(kernel, { "cache.keys": cache.keys, "cache.values": cache.values, k, v });
+  checkStorage(kernel, cache, { k, v });
   checkLayout(kernel, layout);
   checkKeys(kernel, "k", k, positions.length, layout);
   checkValues(kernel, "v", v, positions.length, layout);
-  checkPages(kernel, cache, sequences, positions, pageTable, maxPages, layout, "one page");
+  checkPages(kernel, cache, sequences, positions, pageTable, maxPages, layout, 1);
 }
 
 export function checkAttentionPaged(
@@ -180,11 +222,22 @@ export function checkAttentionPaged(
   pageTable: Int32Array,
   maxPages: number,
   layout: HeadLayout,
+  window: number | undefined,
 ): void {
   const kernel = "attentionPaged";
-  checkFloats(kernel, { "cache.keys": cache.keys, "cache.values": cache.values, out, q });
+  checkWindow(kernel, window);
+  checkStorage(kernel, cache, { out, q });
   checkLayout(kernel, layout);
   checkLength(kernel, "out", out, positions.length * layout.heads * layout.headDim);
   checkQueries(kernel, "q", q, positions.length, layout);
-  checkPages(kernel, cache, sequences, positions, pageTable, maxPages, layout, "all pages below");
+  checkPages(
+    kernel,
+    cache,
+    sequences,
+    positions,
+    pageTable,
+    maxPages,
+    layout,
+    window === undefined || window === 0 ? Infinity : window,
+  );
 }

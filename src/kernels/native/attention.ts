@@ -1,5 +1,5 @@
 // The door to native/attention.cpp and native/attention_backward.cpp.
-import type { Floats, HeadLayout, KvPages } from "../kernels.ts";
+import type { Floats, HeadLayout, KvPages, KvStorage, KvType } from "../kernels.ts";
 import { checkAttention, checkAttentionBackward, checkAttentionPaged, checkCacheWrite } from "../checks/attention.ts";
 import { addon, checkFloat32 } from "./addon.ts";
 
@@ -19,6 +19,9 @@ type LayoutNumbers = [
   vHeadStride: number,
 ];
 
+/** The numbers of native/attention.h. */
+const typeNumbers: Record<KvType, number> = { f32: 0, f16: 1, bf16: 2, int8: 3, int4: 4 };
+
 interface Functions {
   attention(
     out: Floats,
@@ -27,7 +30,7 @@ interface Functions {
     k: Floats,
     v: Floats,
     starts: Int32Array,
-    ...layout: LayoutNumbers
+    ...layoutAndWindow: [...LayoutNumbers, window: number]
   ): void;
   attentionBackward(
     dq: Floats,
@@ -40,11 +43,12 @@ interface Functions {
     k: Floats,
     v: Floats,
     starts: Int32Array,
-    ...layout: LayoutNumbers
+    ...layoutAndWindow: [...LayoutNumbers, window: number]
   ): void;
   cacheWrite(
-    keys: Floats,
-    values: Floats,
+    type: number,
+    keys: KvStorage,
+    values: KvStorage,
     k: Floats,
     v: Floats,
     sequences: Int32Array,
@@ -56,13 +60,14 @@ interface Functions {
   attentionPaged(
     out: Floats,
     q: Floats,
-    keys: Floats,
-    values: Floats,
+    type: number,
+    keys: KvStorage,
+    values: KvStorage,
     sequences: Int32Array,
     positions: Int32Array,
     pageTable: Int32Array,
     maxPages: number,
-    ...layout: LayoutNumbers
+    ...layoutAndWindow: [...LayoutNumbers, window: number]
   ): void;
 }
 
@@ -94,10 +99,11 @@ export function attention(
   v: Floats,
   starts: Int32Array,
   layout: HeadLayout,
+  window?: number,
 ): void {
-  checkAttention(out, lse, q, k, v, starts, layout);
+  checkAttention(out, lse, q, k, v, starts, layout, window);
   checkFloat32("attention", out);
-  addon<Functions>().attention(out, lse, q, k, v, starts, ...numbersOf(layout));
+  addon<Functions>().attention(out, lse, q, k, v, starts, ...numbersOf(layout), window ?? 0);
 }
 
 /** See `Kernels.attentionBackward`. */
@@ -113,10 +119,12 @@ export function attentionBackward(
   v: Floats,
   starts: Int32Array,
   layout: HeadLayout,
+  window?: number,
 ): void {
-  checkAttentionBackward(dq, dk, dv, dout, out, lse, q, k, v, starts, layout);
+  checkAttentionBackward(dq, dk, dv, dout, out, lse, q, k, v, starts, layout, window);
   checkFloat32("attentionBackward", dq);
-  addon<Functions>().attentionBackward(dq, dk, dv, dout, out, lse, q, k, v, starts, ...numbersOf(layout));
+  const numbers = numbersOf(layout);
+  addon<Functions>().attentionBackward(dq, dk, dv, dout, out, lse, q, k, v, starts, ...numbers, window ?? 0);
 }
 
 /** See `Kernels.cacheWrite`. */
@@ -132,8 +140,18 @@ export function cacheWrite(
 ): void {
   checkCacheWrite(cache, k, v, sequences, positions, pageTable, maxPages, layout);
   checkFloat32("cacheWrite", k);
-  const { keys, values } = cache;
-  addon<Functions>().cacheWrite(keys, values, k, v, sequences, positions, pageTable, maxPages, ...numbersOf(layout));
+  addon<Functions>().cacheWrite(
+    typeNumbers[cache.type],
+    cache.keys,
+    cache.values,
+    k,
+    v,
+    sequences,
+    positions,
+    pageTable,
+    maxPages,
+    ...numbersOf(layout),
+  );
 }
 
 /** See `Kernels.attentionPaged`. */
@@ -146,19 +164,21 @@ export function attentionPaged(
   pageTable: Int32Array,
   maxPages: number,
   layout: HeadLayout,
+  window?: number,
 ): void {
-  checkAttentionPaged(out, q, cache, sequences, positions, pageTable, maxPages, layout);
+  checkAttentionPaged(out, q, cache, sequences, positions, pageTable, maxPages, layout, window);
   checkFloat32("attentionPaged", out);
-  const { keys, values } = cache;
   addon<Functions>().attentionPaged(
     out,
     q,
-    keys,
-    values,
+    typeNumbers[cache.type],
+    cache.keys,
+    cache.values,
     sequences,
     positions,
     pageTable,
     maxPages,
     ...numbersOf(layout),
+    window ?? 0,
   );
 }

@@ -1,23 +1,27 @@
 // Attention in plain TypeScript, written to be read: what the native kernels must compute, at any width of float.
 // Not fast, and not blocked: a row's weights are all at hand, so softmax is the textbook one.
-import { pageTokens } from "../kernels.ts";
-import type { Floats, HeadLayout, KvPages } from "../kernels.ts";
-import { checkAttention, checkAttentionBackward, checkAttentionPaged, checkCacheWrite } from "../checks/attention.ts";
+import type { Floats, HeadLayout } from "../kernels.ts";
+import { checkAttention, checkAttentionBackward } from "../checks/attention.ts";
 
 /** Element of q's row at which query head `head` starts. */
-function queryOffset(layout: HeadLayout, head: number): number {
+export function queryOffset(layout: HeadLayout, head: number): number {
   const group = layout.heads / layout.kvHeads;
   return layout.qOffset + Math.floor(head / group) * layout.qGroupStride + (head % group) * layout.headDim;
 }
 
-function dot(a: Floats, aStart: number, b: Floats, bStart: number, length: number, bStep = 1): number {
+function dot(a: Floats, aStart: number, b: Floats, bStart: number, length: number): number {
   let sum = 0;
-  for (let i = 0; i < length; i++) sum += a[aStart + i]! * b[bStart + i * bStep]!;
+  for (let i = 0; i < length; i++) sum += a[aStart + i]! * b[bStart + i]!;
   return sum;
 }
 
+/** The first row, or position, that `row` of a document from `start` on attends to. */
+export function firstSeen(start: number, row: number, window: number | undefined): number {
+  return window ? Math.max(start, row - window + 1) : start;
+}
+
 /** Turns scores into softmax weights in place; returns the log of the sum of their exponentials. */
-function softmax(scores: Float64Array): number {
+export function softmax(scores: Float64Array): number {
   let largest = -Infinity;
   for (const score of scores) largest = Math.max(largest, score);
   let sum = 0;
@@ -51,12 +55,13 @@ export function attention(
   v: Floats,
   starts: Int32Array,
   layout: HeadLayout,
+  window?: number,
 ): void {
-  checkAttention(out, lse, q, k, v, starts, layout);
+  checkAttention(out, lse, q, k, v, starts, layout, window);
   const { heads, kvHeads, headDim, qStride, kStride, vStride } = layout;
   const scale = 1 / Math.sqrt(headDim);
   for (let row = 0; row < starts.length; row++) {
-    const start = starts[row]!;
+    const start = firstSeen(starts[row]!, row, window);
     const weights = new Float64Array(row - start + 1);
     for (let head = 0; head < heads; head++) {
       const kvHead = Math.floor(head / (heads / kvHeads));
@@ -86,8 +91,9 @@ export function attentionBackward(
   v: Floats,
   starts: Int32Array,
   layout: HeadLayout,
+  window?: number,
 ): void {
-  checkAttentionBackward(dq, dk, dv, dout, out, lse, q, k, v, starts, layout);
+  checkAttentionBackward(dq, dk, dv, dout, out, lse, q, k, v, starts, layout, window);
   const { heads, kvHeads, headDim, qStride, kStride, vStride } = layout;
   const scale = 1 / Math.sqrt(headDim);
   const rows = starts.length;
@@ -110,7 +116,7 @@ export function attentionBackward(
       const query = row * qStride + queryOffset(layout, head);
       const output = (row * heads + head) * headDim;
       const outputDot = dot(dout, output, out, output, headDim);
-      for (let seen = starts[row]!; seen <= row; seen++) {
+      for (let seen = firstSeen(starts[row]!, row, window); seen <= row; seen++) {
         const key = seen * kStride + layout.kOffset + kvHead * layout.kHeadStride;
         const value = seen * vStride + layout.vOffset + kvHead * layout.vHeadStride;
         const weight = Math.exp(dot(q, query, k, key, headDim) * scale - lse[row * heads + head]!);
@@ -121,67 +127,6 @@ export function attentionBackward(
           dv[value + d]! += weight * dout[output + d]!;
         }
       }
-    }
-  }
-}
-
-/** See `Kernels.cacheWrite`. */
-export function cacheWrite(
-  cache: KvPages,
-  k: Floats,
-  v: Floats,
-  sequences: Int32Array,
-  positions: Int32Array,
-  pageTable: Int32Array,
-  maxPages: number,
-  layout: HeadLayout,
-): void {
-  checkCacheWrite(cache, k, v, sequences, positions, pageTable, maxPages, layout);
-  const { kvHeads, headDim } = cache;
-  for (let row = 0; row < positions.length; row++) {
-    const slot = positions[row]! % pageTokens;
-    const page = pageTable[sequences[row]! * maxPages + Math.floor(positions[row]! / pageTokens)]!;
-    for (let kvHead = 0; kvHead < kvHeads; kvHead++) {
-      const panel = (page * kvHeads + kvHead) * pageTokens * headDim;
-      const key = row * layout.kStride + layout.kOffset + kvHead * layout.kHeadStride;
-      const value = row * layout.vStride + layout.vOffset + kvHead * layout.vHeadStride;
-      for (let d = 0; d < headDim; d++) {
-        cache.keys[panel + d * pageTokens + slot] = k[key + d]!;
-        cache.values[panel + slot * headDim + d] = v[value + d]!;
-      }
-    }
-  }
-}
-
-/** See `Kernels.attentionPaged`. */
-export function attentionPaged(
-  out: Floats,
-  q: Floats,
-  cache: KvPages,
-  sequences: Int32Array,
-  positions: Int32Array,
-  pageTable: Int32Array,
-  maxPages: number,
-  layout: HeadLayout,
-): void {
-  checkAttentionPaged(out, q, cache, sequences, positions, pageTable, maxPages, layout);
-  const { heads, kvHeads, headDim, qStride } = layout;
-  const scale = 1 / Math.sqrt(headDim);
-  for (let row = 0; row < positions.length; row++) {
-    const weights = new Float64Array(positions[row]! + 1);
-    for (let head = 0; head < heads; head++) {
-      const kvHead = Math.floor(head / (heads / kvHeads));
-      const query = row * qStride + queryOffset(layout, head);
-      const panel = (position: number): number => {
-        const page = pageTable[sequences[row]! * maxPages + Math.floor(position / pageTokens)]!;
-        return (page * kvHeads + kvHead) * pageTokens * headDim;
-      };
-      for (let i = 0; i < weights.length; i++) {
-        weights[i] = dot(q, query, cache.keys, panel(i) + (i % pageTokens), headDim, pageTokens) * scale;
-      }
-      softmax(weights);
-      const valueStart = (i: number): number => panel(i) + (i % pageTokens) * headDim;
-      weightedSum(out, (row * heads + head) * headDim, weights, cache.values, valueStart, headDim);
     }
   }
 }

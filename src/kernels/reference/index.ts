@@ -1,8 +1,9 @@
 // The reference behind the door: every kernel in plain TypeScript, for float32 and float64 alike.
 import type { Kernels } from "../kernels.ts";
-import { attention, attentionBackward, attentionPaged, cacheWrite } from "./attention.ts";
+import { attention, attentionBackward } from "./attention.ts";
 import { dequantize, matmulPacked, packQuantized, quantize } from "./lowbit.ts";
 import { matmul, packWeight } from "./matmul.ts";
+import { attentionPaged, cacheWrite } from "./paged.ts";
 import {
   crossEntropy,
   embedding,
