@@ -1,36 +1,41 @@
-// Opens a GGUF file as a decoder for inference: low-bit weights stay packed, the embedding table and norms become float32.
-// The decoder is of the llama family, whatever the model was before it was written; it cannot be trained.
+// Opens a GGUF file as a decoder for inference: weights stay in the bits of the file, norms and biases become float32.
+// The decoder is of the family that the file's architecture stands for; it cannot be trained.
+import { type BlockType, floatsFromBlocks } from "../formats/blocks.ts";
 import { type GgufFile, openGguf } from "../formats/gguf.ts";
-import type { Floats, Kernels, WeightScheme } from "../kernels/kernels.ts";
+import type { Floats, Kernels, PackedWeight, WeightScheme } from "../kernels/kernels.ts";
 import { Failure } from "../protocol/errors.ts";
 import { sizeOf, tensor } from "../tensor/index.ts";
 import { buildDecoder, type Decoder } from "./decoder.ts";
-import { familyOf } from "./family.ts";
-import { configFromGguf, type GgufPlace, ggufPlaces, invertRows, pickRows } from "./gguf-layout.ts";
-import { packedLinear, type Linear } from "./layers/linear.ts";
+import { configFromGguf, ropeFactorsName } from "./gguf-config.ts";
+import { type GgufPlace, ggufPlaces, invertRows, pickRows } from "./gguf-layout.ts";
+import { storedEmbedding } from "./layers/embedding.ts";
+import { packedLinear } from "./layers/linear.ts";
 
-/** Loads a file whose tensors are Q8_0, Q4_0, F32, F16 or BF16. Throws a Failure that names what is not as it must be. */
+/** Block types whose products the kernels have; matrices of other types become floats. */
+const schemeOf: Partial<Record<BlockType, WeightScheme>> = { Q8_0: "q8_0", Q4_0: "q4_0" };
+
+/** Loads a file of any type that `formats` reads. Throws a Failure that names what is not as it must be. */
 export function loadGguf(path: string, kernels: Kernels): Decoder {
   const file = openGguf(path);
   try {
     const config = configFromGguf(file);
     const places = new Map(ggufPlaces(config).map((place) => [place.source, place]));
     checkTensors(file, places);
-    const decoder = buildDecoder(kernels, config, {
-      tensor: (name, shape) => tensor(readNumbers(file, kernels, places.get(name)!), shape, name),
-      linear: (name) => readLinear(file, kernels, places.get(`${name}.weight`)!, name),
+    return buildDecoder(kernels, config, {
+      tensor: (name, shape) => tensor(readVector(file, kernels, places.get(name)!), shape, name),
+      linear: (name, _outputs, _inputs, bias) =>
+        packedLinear(name, packPlace(file, kernels, places.get(`${name}.weight`)!), bias),
+      embedding: (name, vocabSize, hiddenSize) => readTable(file, places.get(name)!, vocabSize, hiddenSize),
+      tiedHead: (name, table) => packedLinear(name, packPlace(file, kernels, places.get(table.name)!)),
     });
-    const names = familyOf(config.family).names;
-    if (config.tieEmbeddings) decoder.head = readLinear(file, kernels, places.get(names.embedding)!, names.head);
-    return decoder;
   } finally {
     file.close();
   }
 }
 
-/** The file must hold the decoder's tensors in its shapes, and nothing else: a bias, say, would go unheard. */
+/** The file must hold the decoder's tensors in its shapes, and nothing else: a gate of experts, say, would go unheard. */
 function checkTensors(file: GgufFile, places: ReadonlyMap<string, GgufPlace>): void {
-  const expected = new Set<string>();
+  const expected = new Set([ropeFactorsName]);
   for (const { name, shape } of places.values()) {
     expected.add(name);
     const found = file.tensors.get(name)?.shape;
@@ -45,43 +50,36 @@ function checkTensors(file: GgufFile, places: ReadonlyMap<string, GgufPlace>): v
   if (other !== undefined) {
     throw new Failure(
       "input",
-      `${file.path}: tensor ${other} has no place in a plain Llama decoder.`,
-      "Use a model without biases, rope factors, experts or adapters in the file.",
+      `${file.path}: tensor ${other} has no place in the decoder that the file's metadata describes.`,
+      "Use a model without experts, adapters or extra projections in the file.",
     );
   }
 }
 
-function readLinear(file: GgufFile, kernels: Kernels, place: GgufPlace, name: string): Linear {
+function packPlace(file: GgufFile, kernels: Kernels, place: GgufPlace): PackedWeight {
   const [outputs, inputs] = place.shape as [number, number];
-  const scheme = schemeOf(file, place);
-  return packedLinear(
-    name,
-    scheme
-      ? kernels.packQuantized(inSourceOrder(file.bytes(place.name), place), outputs, inputs, scheme)
-      : kernels.packWeight(readNumbers(file, kernels, place), outputs, inputs),
-  );
+  const { type } = file.tensors.get(place.name)!;
+  const scheme = schemeOf[type];
+  if (scheme) return kernels.packQuantized(inSourceOrder(file.bytes(place.name), place), outputs, inputs, scheme);
+  return kernels.packWeight(inSourceOrder(file.floats(place.name), place), outputs, inputs);
 }
 
-/** Numbers in the order of the checkpoint. */
-function readNumbers(file: GgufFile, kernels: Kernels, place: GgufPlace): Floats {
+function readVector(file: GgufFile, kernels: Kernels, place: GgufPlace): Floats {
   const numbers = kernels.allocate(sizeOf(place.shape));
-  const scheme = schemeOf(file, place);
-  if (scheme) kernels.dequantize(numbers, inSourceOrder(file.bytes(place.name), place), scheme);
-  else numbers.set(inSourceOrder(file.floats(place.name), place));
+  numbers.set(inSourceOrder(file.floats(place.name), place));
   return numbers;
 }
 
-function schemeOf(file: GgufFile, place: GgufPlace): WeightScheme | undefined {
-  switch (file.tensors.get(place.name)!.type) {
-    case "Q8_0":
-      return "q8_0";
-    case "Q4_0":
-      return "q4_0";
-    default:
-      return undefined;
-  }
+function readTable(file: GgufFile, place: GgufPlace, vocabSize: number, hiddenSize: number) {
+  const { type } = file.tensors.get(place.name)!;
+  const bytes = file.bytes(place.name);
+  // A type without a decoder is refused by `floats`, with the names of those that have one.
+  const decode = (row: Uint8Array<ArrayBuffer>) => floatsFromBlocks(row, type, place.name) ?? file.floats(place.name);
+  decode(bytes.slice(0, bytes.length / vocabSize));
+  return storedEmbedding({ name: place.source, bytes, vocabSize, hiddenSize, decode });
 }
 
+/** Rows in the order of the checkpoint. */
 function inSourceOrder<Numbers extends Float32Array | Uint8Array>(stored: Numbers, { rows }: GgufPlace): Numbers {
   return rows ? pickRows(stored, invertRows(rows), stored.length / rows.length) : stored;
 }

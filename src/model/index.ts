@@ -24,9 +24,10 @@ export {
 } from "./decoder.ts";
 export { familyOf, parseConfig, type Family, type TensorNames } from "./family.ts";
 export { loadGguf } from "./gguf.ts";
-export { configToGguf, ggufPlaces, invertRows, pickRows, type GgufPlace, type TensorRole } from "./gguf-layout.ts";
+export { configFromGguf, configToGguf, ggufExtraTensors, ggufFamilyOf } from "./gguf-config.ts";
+export { ggufPlaces, invertRows, pickRows, rowLengthOf, type GgufPlace, type TensorRole } from "./gguf-layout.ts";
 export { type Attend, type Rotation } from "./layers/attention.ts";
-export { denseEmbedding, storedEmbedding, type Embedding, type StoredTable } from "./layers/embedding.ts";
+export { denseEmbedding, storedEmbedding, type Embedding } from "./layers/embedding.ts";
 export { denseLinear, packedLinear, type Linear } from "./layers/linear.ts";
 export { type Rope, type RopeRun } from "./layers/rope.ts";
 export { maximumPositions, type RopeScaling } from "./layers/rope-scaling.ts";

@@ -1,5 +1,4 @@
 // The embedding table: dense, or in the bits of its file, of which only the rows asked for are decoded.
-import type { Kernels, WeightScheme } from "../../kernels/kernels.ts";
 import { embedding, type Tape, type Tensor } from "../../tensor/index.ts";
 
 export interface Embedding {
@@ -23,40 +22,31 @@ export function denseEmbedding(weight: Tensor): Embedding {
   };
 }
 
-/** Rows in the bits of a file: halves as words, blocks of ggml as bytes. */
-export type StoredTable = { type: "f16" | "bf16"; numbers: Uint16Array } | { type: WeightScheme; numbers: Uint8Array };
+/** A table in the bits of a file, row after row. */
+export interface StoredTable {
+  /** The checkpoint's name, with ".weight". */
+  name: string;
+  bytes: Uint8Array;
+  vocabSize: number;
+  hiddenSize: number;
+  /** The numbers of one row [hidden], from its bytes in a buffer of their own. */
+  decode: (row: Uint8Array<ArrayBuffer>) => Float32Array;
+}
 
-/** A table [vocab, hidden] that stays as it is stored; rows come out as a whole table decoded to float32 has them. */
-export function storedEmbedding(name: string, table: StoredTable, vocabSize: number, hiddenSize: number): Embedding {
-  const rowLength = table.numbers.length / vocabSize;
+/** A table that stays as it is stored; its rows are those of the whole table decoded to float32. */
+export function storedEmbedding({ name, bytes, vocabSize, hiddenSize, decode }: StoredTable): Embedding {
+  const rowBytes = bytes.byteLength / vocabSize;
   return {
     name,
     weight: undefined,
-    bytes: table.numbers.byteLength,
+    bytes: bytes.byteLength,
     lookup(tape, ids) {
       const y = tape.take([ids.length, hiddenSize], "embedding");
       for (const [row, id] of ids.entries()) {
         if (id < 0 || id >= vocabSize) throw new RangeError(`id ${id} is outside a vocabulary of ${vocabSize}`);
-        decodeRow(
-          tape.kernels,
-          y.data.subarray(row * hiddenSize, (row + 1) * hiddenSize),
-          table,
-          id * rowLength,
-          rowLength,
-        );
+        y.data.set(decode(Uint8Array.from(bytes.subarray(id * rowBytes, (id + 1) * rowBytes))), row * hiddenSize);
       }
       return y;
     },
   };
-}
-
-function decodeRow(kernels: Kernels, out: Tensor["data"], table: StoredTable, begin: number, length: number): void {
-  switch (table.type) {
-    case "f16":
-      return kernels.fromF16(out, table.numbers.subarray(begin, begin + length));
-    case "bf16":
-      return kernels.fromBf16(out, table.numbers.subarray(begin, begin + length));
-    default:
-      return kernels.dequantize(out, table.numbers.subarray(begin, begin + length), table.type);
-  }
 }
