@@ -18,7 +18,15 @@ const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "tokenizer.mo
 
 /** Reads config.json of a directory. */
 export function readConfig(directory: string): DecoderConfig {
-  const path = join(directory, "config.json");
+  return parseConfig(readConfigJson(directory), configPath(directory));
+}
+
+function configPath(directory: string): string {
+  return join(directory, "config.json");
+}
+
+function readConfigJson(directory: string): unknown {
+  const path = configPath(directory);
   let text;
   try {
     text = readFileSync(path, "utf8");
@@ -30,13 +38,11 @@ export function readConfig(directory: string): DecoderConfig {
       { cause },
     );
   }
-  let json: unknown;
   try {
-    json = JSON.parse(text);
+    return JSON.parse(text);
   } catch (cause) {
     throw new Failure("input", `${path}: not JSON (${(cause as Error).message}).`, "Restore the file.", { cause });
   }
-  return parseConfig(json, path);
 }
 
 export interface LoadCheckpointOptions {
@@ -58,7 +64,10 @@ export function loadCheckpoint(
   if (stat.isFile()) return path.endsWith(".gguf") ? loadGguf(path, kernels) : loadLlama2c(path, kernels);
   const gguf = join(path, "model.gguf");
   if (existsSync(gguf) && !existsSync(join(path, "model.safetensors"))) return loadGguf(gguf, kernels);
-  return loadSafetensors(path, readConfig(path), kernels, { inference });
+  const json = readConfigJson(path);
+  const config = parseConfig(json, configPath(path));
+  const quantization = (json as { quantization_config?: unknown }).quantization_config;
+  return loadSafetensors(path, config, kernels, { inference, quantization });
 }
 
 function loadLlama2c(path: string, kernels: Kernels): Decoder {

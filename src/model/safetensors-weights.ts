@@ -1,43 +1,75 @@
 // A Hugging Face directory's weights as a decoder: every tensor that the config asks for, in its shape, and no other.
-import type { Floats, Kernels } from "../kernels/kernels.ts";
+import type { Floats, Kernels, PackedWeight } from "../kernels/kernels.ts";
 import { openCheckpointTensors, readFloats, type TensorSource } from "../formats/safetensors.ts";
 import { Failure } from "../protocol/errors.ts";
-import { tensor } from "../tensor/index.ts";
+import { tensor, type Tensor } from "../tensor/index.ts";
 import type { DecoderConfig } from "./config.ts";
 import { buildDecoder, type Decoder, type DecoderParts } from "./decoder.ts";
 import { familyOf } from "./family.ts";
-import { packedLinear } from "./layers/linear.ts";
+import { denseLinear, packedLinear } from "./layers/linear.ts";
+import { packedLayers, type PackedLayers } from "./packed/index.ts";
 
-/** Loads the tensors of a directory: dense float32, or packed where the decoder is for inference alone. */
+interface SafetensorsOptions {
+  /** Weights are packed for products. Otherwise they are dense float32, to be trained. */
+  inference: boolean;
+  /** `quantization_config` of config.json. */
+  quantization?: unknown;
+}
+
+/** Loads the tensors of a directory. Throws a Failure that names what is missing, misshapen or has no place. */
 export function loadSafetensors(
   directory: string,
   config: DecoderConfig,
   kernels: Kernels,
-  { inference }: { inference: boolean },
+  { inference, quantization }: SafetensorsOptions,
 ): Decoder {
   const source = openCheckpointTensors(directory);
   try {
+    const lowBit = quantization ? packedLayers(source, quantization, kernels) : undefined;
     const used = new Set<string>();
-    const read = (name: string, shape: readonly number[]): Float32Array => {
+    const use = (name: string, shape: readonly number[]): void => {
       used.add(name);
       checkTensor(source, config, name, shape);
+    };
+    const read = (name: string, shape: readonly number[]): Float32Array => {
+      use(name, shape);
       return readFloats(source, name);
+    };
+    const pack = (name: string, outputs: number, inputs: number): PackedWeight =>
+      kernels.packWeight(read(name, [outputs, inputs]), outputs, inputs);
+    const dense = (name: string, outputs: number, inputs: number): Tensor => {
+      const shape = [outputs, inputs];
+      const floats = lowBit?.floats(name, outputs, inputs) ?? read(`${name}.weight`, shape);
+      return tensor(aligned(kernels, floats), shape, `${name}.weight`);
     };
     const parts: DecoderParts = {
       tensor: (name, shape) => tensor(aligned(kernels, read(name, shape)), shape, name),
+      linear: (name, outputs, inputs, bias) =>
+        inference
+          ? (lowBit?.linear(name, outputs, inputs, bias) ??
+            packedLinear(name, pack(`${name}.weight`, outputs, inputs), bias))
+          : denseLinear(dense(name, outputs, inputs), bias),
       ...(inference && {
-        linear: (name, outputs, inputs, bias) =>
-          packedLinear(name, kernels.packWeight(read(`${name}.weight`, [outputs, inputs]), outputs, inputs), bias),
-        tiedHead: (name, { weight }) =>
-          packedLinear(name, kernels.packWeight(weight!.data, config.vocabSize, config.hiddenSize)),
+        tiedHead: (name, { name: table }) => packedLinear(name, pack(table, config.vocabSize, config.hiddenSize)),
       }),
     };
     const decoder = buildDecoder(kernels, config, parts);
-    refuseUnused(source, config, used);
+    refuseUnused(source, config, (name) => used.has(name) || isPartOfLowBit(source, name, lowBit));
     return decoder;
   } finally {
     source.close();
   }
+}
+
+/** Tensors of packed layers, and the biases of zeros that some exporters put beside every one of them. */
+function isPartOfLowBit(source: TensorSource, name: string, layers: PackedLayers | undefined): boolean {
+  if (layers === undefined) return false;
+  return (
+    layers.uses(name) ||
+    (name.endsWith(".bias") &&
+      layers.uses(name.replace(/bias$/, "qweight")) &&
+      readFloats(source, name).every((number) => number === 0))
+  );
 }
 
 function checkTensor(source: TensorSource, config: DecoderConfig, name: string, shape: readonly number[]): void {
@@ -52,8 +84,8 @@ function checkTensor(source: TensorSource, config: DecoderConfig, name: string, 
   checkShape(source.path, name, entry.shape, shape);
 }
 
-function refuseUnused(source: TensorSource, config: DecoderConfig, used: ReadonlySet<string>): void {
-  const unused = [...source.tensors.keys()].filter((name) => !used.has(name) && !isHarmless(name, config));
+function refuseUnused(source: TensorSource, config: DecoderConfig, isUsed: (name: string) => boolean): void {
+  const unused = [...source.tensors.keys()].filter((name) => !isUsed(name) && !isHarmless(name, config));
   if (unused.length === 0) return;
   throw new Failure(
     "input",
