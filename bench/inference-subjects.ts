@@ -86,13 +86,13 @@ export function findLlamaCpp(): { version: string; entry: string; libraries: str
 }
 
 /** llama.cpp's library, driven by a program of bench/peers that is compiled here; undefined where it is not installed. */
-export async function openLibllama(path: string, threads: number): Promise<Libllama | undefined> {
+export async function openLibllama(path: string, threads: number, positions = context): Promise<Libllama | undefined> {
   const found = findLlamaCpp();
   if (!found) return undefined;
   const program = join(mkdtempSync(join(tmpdir(), "lianlu-libllama-")), "libllama");
   const source = join(import.meta.dirname, "peers", "libllama.cpp");
   execFileSync("g++", ["-O2", "-std=c++17", "-o", program, source, "-ldl"]);
-  const child = spawn(program, [found.libraries, path, String(threads), String(context), String(mostStreams)], {
+  const child = spawn(program, [found.libraries, path, String(threads), String(positions), String(mostStreams)], {
     stdio: ["pipe", "pipe", "inherit"],
     env: { ...process.env, LD_LIBRARY_PATH: found.libraries },
   });
