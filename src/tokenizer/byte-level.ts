@@ -1,6 +1,7 @@
 // A Tokenizer from byte-level BPE data: pre-tokens, bytes, merges. Knows no file format.
 import { Failure } from "../protocol/errors.ts";
 import { assembleTokenizer, namesOf } from "./assemble.ts";
+import type { ChatTemplates } from "./chat.ts";
 import { alternation, fromUtf8, toUtf8 } from "./data.ts";
 import type { TokenizerData } from "./data.ts";
 import { createIdBuffer } from "./ids.ts";
@@ -23,8 +24,20 @@ function harmlessMerges({ tokens, merges }: TokenizerData): Parameters<typeof cr
   return [pick(merges.lefts), pick(merges.rights), pick(merges.results)];
 }
 
+export interface ByteLevelOptions {
+  /** Whether BOS stands before a text, where there is one. Default true. */
+  addBos?: boolean;
+  /** More ids that end an answer. */
+  stopIds?: readonly number[];
+  /** Default: the data's one. */
+  templates?: ChatTemplates;
+}
+
 /** Throws Failure("input") where a byte has no token or a pattern is not understood. */
-export function createByteLevelTokenizer(data: TokenizerData): Tokenizer {
+export function createByteLevelTokenizer(
+  data: TokenizerData,
+  { addBos = true, stopIds = [], templates = { usual: data.chatTemplate } }: ByteLevelOptions = {},
+): Tokenizer {
   const { tokens } = data;
   const byteIds = new Int32Array(256).fill(-1);
   const idOfBytes = new Map<string, number>();
@@ -98,9 +111,11 @@ export function createByteLevelTokenizer(data: TokenizerData): Tokenizer {
 
   return assembleTokenizer({
     ...data,
+    bosId: addBos ? data.bosId : undefined,
+    stopIds,
     encode,
     addsLeadingSpace: false,
-    templates: { usual: data.chatTemplate },
+    templates,
     names: namesOf(tokens, data),
   });
 }

@@ -7,6 +7,7 @@ import type { SentencePieceModel } from "../formats/sentencepiece.ts";
 import { Failure } from "../protocol/errors.ts";
 import { createByteLevelTokenizer } from "./byte-level.ts";
 import { fromUtf8 } from "./data.ts";
+import { loadGgufTokenizer } from "./gguf-vocabulary.ts";
 import { createSentencePieceTokenizer } from "./sentencepiece.ts";
 import { readTokenizerConfig } from "./tokenizer-config.ts";
 import { readTokenizerJson, TOKENIZER_NAME } from "./tokenizer-json.ts";
@@ -18,12 +19,13 @@ export const LLAMA2C_NAME = "tokenizer.bin";
 
 /**
  * Loads a tokenizer from a directory, or from a tokenizer.json or SentencePiece .model (with what a checkpoint has
- * beside it, as tokenizer_config.json), or a llama2.c .bin file.
+ * beside it, as tokenizer_config.json), a GGUF file with its vocabulary, or a llama2.c .bin file.
  * Throws Failure("input") where there is none, it is broken or of a kind not supported.
  */
 export function loadTokenizer(path: string): Tokenizer {
   const file = findTokenizerFile(path);
   if (file.endsWith(".bin")) return loadLlama2c(file);
+  if (file.endsWith(".gguf")) return loadGgufTokenizer(file);
   if (file.endsWith(".model")) return loadSentencePiece(file);
   return createByteLevelTokenizer(readTokenizerJson(file));
 }
@@ -32,11 +34,11 @@ export function loadTokenizer(path: string): Tokenizer {
 export function findTokenizerFile(path: string): string {
   const exists = existsSync(path);
   if (exists && !statSync(path).isDirectory()) {
-    if (/\.(json|model|bin)$/.test(path)) return path;
+    if (/\.(json|model|bin|gguf)$/.test(path)) return path;
     throw new Failure(
       "input",
       `${path} is no tokenizer that can be read`,
-      "Give a tokenizer.json, a SentencePiece .model or a .bin of llama2.c.",
+      "Give a tokenizer.json, a SentencePiece .model, a .gguf with a vocabulary or a .bin of llama2.c.",
     );
   }
   for (const name of exists ? [TOKENIZER_NAME, ...SENTENCEPIECE_NAMES, LLAMA2C_NAME] : []) {
