@@ -4,7 +4,7 @@ import { Failure, type EmbedOptions } from "../protocol/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import type { Adapter } from "./adapters.ts";
 import { contextLengthExceeded, promptOf } from "./request.ts";
-import type { Task } from "./scheduler.ts";
+import type { Task } from "./task.ts";
 
 export interface EmbeddingOptions {
   tokenizer: Tokenizer;

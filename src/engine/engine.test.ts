@@ -71,7 +71,7 @@ test("prompts run in chunks beside the decoding of others", async () => {
     collect(engine.generate({ input: { prompt: "l".repeat(500) }, maxTokens: 3 })),
   ]);
   assert.ok(Math.max(...runner.steps) <= 64);
-  assert.ok(runner.steps.filter((rows) => rows === 64).length >= 6);
+  assert.ok(runner.steps.filter((rows) => rows > 1).length >= 500 / 64);
 });
 
 test("limits, stop tokens and stop strings end an answer and say how", async () => {

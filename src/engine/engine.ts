@@ -18,8 +18,9 @@ import { createQueue, type Queue } from "./queue.ts";
 import { createPreparer, promptOf } from "./request.ts";
 import type { Runner } from "./runner.ts";
 import { createSampler } from "./sampler.ts";
-import { cacheTokens, createScheduler, type SchedulerOptions, type Task } from "./scheduler.ts";
+import { cacheTokens, createScheduler, type SchedulerOptions } from "./scheduler.ts";
 import { scoringTask } from "./scoring.ts";
+import type { Task } from "./task.ts";
 
 export interface EngineOptions extends SchedulerOptions {
   id: string;
@@ -82,6 +83,7 @@ export function createEngine(options: EngineOptions): ServedModel {
       adapter: adapter?.adapter,
       output: "logits",
       rows: "last",
+      forced: generation.forced,
       onStart(tokens) {
         cachedTokens = tokens;
       },

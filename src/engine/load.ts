@@ -76,7 +76,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Ser
   );
   return createEngine({
     id: options.id ?? basename(resolve(path)),
-    runner: createRunner(kernels, decoder, pages, adapters),
+    runner: createRunner(kernels, decoder, pages, { adapters }),
     adapters,
     weightBytes,
     tokenizer,

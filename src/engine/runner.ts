@@ -1,7 +1,7 @@
 // One step of a decoder over rows of many sequences, with the paged cache: ids in, logits out.
 // It knows nothing of requests; scheduler.ts decides which rows run.
-import type { Floats, Kernels } from "../kernels/kernels.ts";
-import { decode, type Decoder } from "../model/index.ts";
+import type { Floats, Kernels, KvType } from "../kernels/kernels.ts";
+import { decode, planRope, type Attend, type Decoder, type Rope } from "../model/index.ts";
 import { createTape, type Tensor } from "../tensor/index.ts";
 import type { AdapterRegistry, AdapterRun } from "./adapters.ts";
 import { createKvCache } from "./cache.ts";
@@ -21,6 +21,13 @@ export interface Batch {
   hidden?: Int32Array;
   /** Rows that go through an adapter, ascending. Default none. */
   adapterRuns?: readonly AdapterRun[];
+  /** How rows are rotated, one run after another; without it, or without a run's rope, as the model is. */
+  ropeRuns?: readonly RopeRun[];
+}
+
+export interface RopeRun {
+  rows: number;
+  rope: Rope | undefined;
 }
 
 /** Told of a wanted row's logits [vocab] or hidden state [hidden], which are valid during the call alone. */
@@ -31,6 +38,13 @@ export interface Runner {
   /** Pages that the cache holds. */
   readonly pages: number;
   readonly cacheBytes: number;
+  /**
+   * The rotation of a sequence that will have so many tokens in all, or undefined where it is the model's own. Keys and
+   * values are shared where its `key` is the same.
+   */
+  planRope?(tokens: number): Rope | undefined;
+  /** Copies what the cache holds for a page. */
+  copyPage(from: number, to: number): void;
   /** Calls back for each row whose hidden state is wanted, then for each whose logits are, in their order. */
   run(batch: Batch, onOutput: OnOutput): void;
 }
@@ -40,10 +54,21 @@ const logitRows = 32;
 /** Buffers of past step sizes are dropped above this. */
 const maxTapeBytes = 512 * 2 ** 20;
 
-/** A decoder whose layers the registry, where there is one, makes go through adapters. */
-export function createRunner(kernels: Kernels, decoder: Decoder, pages: number, adapters?: AdapterRegistry): Runner {
+export interface RunnerOptions {
+  /** Numbers of the key-value cache. Default "f32". */
+  kvCache?: KvType;
+  /** What made the decoder's layers go through adapters. */
+  adapters?: AdapterRegistry;
+}
+
+export function createRunner(
+  kernels: Kernels,
+  decoder: Decoder,
+  pages: number,
+  { kvCache = "f32", adapters }: RunnerOptions = {},
+): Runner {
   const { config } = decoder;
-  const cache = createKvCache(kernels, config, pages);
+  const cache = createKvCache(kernels, config, pages, kvCache);
   let tape = createTape(kernels, { recording: false });
 
   /** Rows of x [rows, columns], copied together. */
@@ -59,13 +84,16 @@ export function createRunner(kernels: Kernels, decoder: Decoder, pages: number, 
   function run(batch: Batch, onOutput: OnOutput): void {
     const { sequences, positions, pageTable, maxPages, wanted, hidden: hiddenRows = [], adapterRuns = [] } = batch;
     adapters?.route(adapterRuns);
+    const ropeRuns = batch.ropeRuns?.map(({ rows, rope }) => ({ rows, rope: rope ?? decoder.rope }));
+    const attend: Attend = (onTape, layer, q, k, v, layout, window) => {
+      const out = onTape.take([positions.length, layout.heads * layout.headDim], "attention");
+      const pages = cache[layer]!;
+      kernels.cacheWrite(pages, k.data, v.data, sequences, positions, pageTable, maxPages, layout);
+      kernels.attentionPaged(out.data, q.data, pages, sequences, positions, pageTable, maxPages, layout, window);
+      return out;
+    };
     try {
-      const hidden = decode(tape, decoder, batch.ids, positions, (onTape, layer, q, k, v, layout) => {
-        const out = onTape.take([positions.length, layout.heads * layout.headDim], "attention");
-        kernels.cacheWrite(cache[layer]!, k.data, v.data, sequences, positions, pageTable, maxPages, layout);
-        kernels.attentionPaged(out.data, q.data, cache[layer]!, sequences, positions, pageTable, maxPages, layout);
-        return out;
-      });
+      const hidden = decode(tape, decoder, batch.ids, positions, attend, ropeRuns);
       const { hiddenSize } = config;
       for (const row of hiddenRows) onOutput(row, hidden.data.subarray(row * hiddenSize, (row + 1) * hiddenSize));
       for (let start = 0; start < wanted.length; start += logitRows) {
@@ -90,6 +118,18 @@ export function createRunner(kernels: Kernels, decoder: Decoder, pages: number, 
     vocabSize: config.vocabSize,
     pages,
     cacheBytes: cache.reduce((sum, { keys, values }) => sum + keys.byteLength + values.byteLength, 0),
+    planRope(tokens) {
+      const rope = planRope(decoder, tokens);
+      return rope === decoder.rope ? undefined : rope;
+    },
+    copyPage(from, to) {
+      for (const { keys, values } of cache) {
+        for (const storage of [keys, values]) {
+          const length = storage.length / pages;
+          storage.copyWithin(to * length, from * length, (from + 1) * length);
+        }
+      }
+    },
     run,
   };
 }

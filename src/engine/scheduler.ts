@@ -1,35 +1,18 @@
-// Continuous batching: each step runs the next row of every sequence together with pieces of waiting prompts.
-// A sequence that finds no page gives way to older ones and is computed again later, with the same result to the bit.
+// Continuous batching: each step runs the next rows of every sequence that decodes, together with pieces of prompts.
+// A sequence that finds no page gives way to those before it in line and is computed again later, with the same result to
+// the bit. plan() says which rows run; memory.ts who holds which page.
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { pageTokens } from "../kernels/kernels.ts";
 import type { Floats } from "../kernels/kernels.ts";
-import { createPagePool, pagesFor } from "./cache.ts";
 import type { EngineStatistics } from "../protocol/index.ts";
-import type { Adapter, AdapterRun } from "./adapters.ts";
-import type { Batch, Runner } from "./runner.ts";
-
-/** One sequence: what it runs, and who is told of what it computes. */
-export interface Task {
-  /** The prompt, and then what `onOutput` returned. */
-  readonly ids: number[];
-  /** The most ids that the sequence will ever have. */
-  readonly maxLength: number;
-  /** Higher runs first. */
-  readonly priority: number;
-  readonly adapter: Adapter | undefined;
-  /** Logits [vocab] or hidden states [hidden] are wanted, of every row or of the last one alone. */
-  readonly output: "logits" | "hidden";
-  readonly rows: "every" | "last";
-  /** Told once, before the first row runs, how many ids of the prompt the cache held. */
-  onStart?(cachedTokens: number): void;
-  /**
-   * Logits for what follows ids[position], or its hidden state: returns the next id to run, "more" where the rows given
-   * are not all seen yet, or "done". Valid during the call alone. What it throws ends this task alone.
-   */
-  onOutput(position: number, values: Floats): number | "more" | "done";
-  /** The task ended by a failure. */
-  onFailure(error: unknown): void;
-}
+import { createBatchBuilder } from "./batch.ts";
+import { pagesFor } from "./cache.ts";
+import { createMemory } from "./memory.ts";
+import { createPacing } from "./pacing.ts";
+import type { Runner } from "./runner.ts";
+import { beforeInLine, type Sequence } from "./sequence.ts";
+import type { Speculator } from "./speculation.ts";
+import type { Task } from "./task.ts";
 
 export type SchedulerStatistics = Omit<EngineStatistics, "weightBytes" | "cacheBytes">;
 
@@ -42,38 +25,73 @@ export interface Scheduler {
 }
 
 export interface SchedulerOptions {
-  /** Sequences that run at once. Default 32. */
+  /** Sequences that run at once. Default 64. */
   maxSequences?: number;
-  /** Rows of a step: what running sequences leave is for prompts. Default 256. */
+  /** Most rows of a step. Default 256. */
   stepRows?: number;
+  /** Whether keys and values are kept and shared between sequences that begin alike. Default true. */
+  prefixCache?: boolean;
+  /** Where guesses of the next ids come from. Default: none are made. */
+  speculator?: Speculator;
 }
 
-interface Running {
-  task: Task;
-  /** Order of arrival. */
-  number: number;
-  /** Ids whose keys and values are in the cache. */
-  computed: number;
-  pages: number[];
-}
+/** A sequence waits for another that is computing a prefix of it, where that saves at least so many ids. */
+const worthWaiting = pageTokens;
+/** Most ids proposed for a sequence, and rows of a step that are spent on guesses. */
+const maxDraftLength = 8;
+const firstDraftLength = 4;
+const maxDraftRows = 32;
+const noDrafts: readonly number[] = [];
 
-export function createScheduler(
-  runner: Runner,
-  { maxSequences = 32, stepRows = 256 }: SchedulerOptions = {},
-): Scheduler {
-  const pool = createPagePool(runner.pages);
-  /** Both in order of arrival. */
-  let waiting: Running[] = [];
-  let running: Running[] = [];
+export function createScheduler(runner: Runner, options: SchedulerOptions = {}): Scheduler {
+  const { maxSequences = 64, stepRows = 256, prefixCache = true, speculator } = options;
+  const memory = createMemory({
+    pages: runner.pages,
+    prefixCache,
+    copyPage(from, to) {
+      runner.copyPage(from, to);
+      speculator?.copyPage(from, to);
+    },
+  });
+  const pacing = createPacing(stepRows);
+  const builder = createBatchBuilder(stepRows);
+  /** Both in line. */
+  const waiting: Sequence[] = [];
+  const running: Sequence[] = [];
+  /** Of the step under way: sequences that run their last id, and those with a piece of a prompt. */
+  const deciding: Sequence[] = [];
+  const reading: Sequence[] = [];
   let arrivals = 0;
   let looping = false;
-  let promptTokens = 0;
-  let generatedTokens = 0;
-  let preemptions = 0;
+  const counters = {
+    promptTokens: 0,
+    cachedTokens: 0,
+    generatedTokens: 0,
+    preemptions: 0,
+    draftedTokens: 0,
+    acceptedTokens: 0,
+  };
 
   function add(task: Task): void {
-    promptTokens += task.ids.length;
-    waiting.push({ task, number: arrivals++, computed: 0, pages: [] });
+    const rope = runner.planRope?.(task.maxLength);
+    counters.promptTokens += task.ids.length;
+    line(waiting, {
+      task,
+      number: arrivals++,
+      rope,
+      space: `${task.adapter?.number ?? 0} ${rope?.key ?? ""}`,
+      shares: task.rows === "last",
+      computed: 0,
+      drafted: speculator?.follows ? 0 : Infinity,
+      pages: [],
+      nodes: [],
+      rows: 0,
+      drafts: noDrafts,
+      draftLength: firstDraftLength,
+      listening: false,
+      waitsFor: undefined,
+      started: false,
+    });
     if (!looping) {
       looping = true;
       void loop();
@@ -81,14 +99,25 @@ export function createScheduler(
   }
 
   function cancel(task: Task): void {
-    waiting = waiting.filter((sequence) => sequence.task !== task);
+    const queued = waiting.findIndex((sequence) => sequence.task === task);
+    if (queued >= 0) waiting.splice(queued, 1);
     const found = running.find((sequence) => sequence.task === task);
     if (found) remove(found);
   }
 
-  function remove(sequence: Running): void {
-    running = running.filter((other) => other !== sequence);
-    pool.give(sequence.pages.splice(0));
+  function remove(sequence: Sequence): void {
+    running.splice(running.indexOf(sequence), 1);
+    memory.release(sequence);
+  }
+
+  /** Turns a sequence out; it is computed again when there is room. */
+  function preempt(sequence: Sequence): void {
+    remove(sequence);
+    sequence.computed = 0;
+    if (speculator?.follows) sequence.drafted = 0;
+    sequence.rows = 0;
+    counters.preemptions += 1;
+    line(waiting, sequence);
   }
 
   /** Between steps other work of this thread gets its turn: new requests, cancellations. */
@@ -102,135 +131,225 @@ export function createScheduler(
   }
 
   function admit(): void {
-    while (waiting.length > 0 && running.length < Math.min(maxSequences, stepRows)) {
-      const next = waiting[0]!;
+    const most = Math.min(maxSequences, stepRows);
+    for (let index = 0; index < waiting.length;) {
+      const next = waiting[index]!;
+      const last = running.at(-1);
+      if (running.length < most && isWaiting(next)) {
+        index += 1;
+        continue;
+      }
       // One page to spare, so that it is not turned out at once; the only sequence always fits.
-      if (running.length > 0 && pool.free < pagesFor(next.task.ids.length) + 1) return;
-      waiting.shift();
-      running.push(next);
-      running.sort((left, right) => left.number - right.number);
+      const wanted = last ? pagesFor(next.task.ids.length) + 1 : 0;
+      if (running.length >= most || !memory.begin(next, running, wanted)) {
+        if (!last || last.task.priority >= next.task.priority) return;
+        preempt(last);
+        continue;
+      }
+      waiting.splice(index, 1);
+      line(running, next);
+      if (!next.started) {
+        next.started = true;
+        counters.cachedTokens += next.computed;
+        next.task.onStart?.(next.computed);
+      }
     }
   }
 
-  /** Whether the sequence holds pages for its first `tokens` positions, taken from the youngest where none are free. */
-  function reserve(sequence: Running, tokens: number): boolean {
-    while (sequence.pages.length < pagesFor(tokens)) {
-      const page = pool.take();
-      if (page !== undefined) {
-        sequence.pages.push(page);
-        continue;
-      }
-      const youngest = running.at(-1)!;
-      remove(youngest);
-      preemptions += 1;
-      youngest.computed = 0;
-      waiting.unshift(youngest);
-      waiting.sort((left, right) => left.number - right.number);
-      if (youngest === sequence) return false;
+  /** Whether a running sequence is about to compute a beginning of this one. */
+  function isWaiting(next: Sequence): boolean {
+    if (!prefixCache || !next.shares) return false;
+    const { waitsFor } = next;
+    if (waitsFor) {
+      if (waitsFor.sequence.computed < waitsFor.computed && running.includes(waitsFor.sequence)) return true;
+      next.waitsFor = undefined;
+    }
+    const { ids } = next.task;
+    for (const other of running) {
+      const { task, computed, space, shares } = other;
+      if (!shares || space !== next.space || task.priority < next.task.priority) continue;
+      let common = 0;
+      const limit = Math.min(ids.length - 1, task.ids.length);
+      while (common < limit && ids[common] === task.ids[common]) common++;
+      if (common < computed + worthWaiting) continue;
+      next.waitsFor = { sequence: other, computed: common };
+      return true;
+    }
+    return false;
+  }
+
+  /** Whether the sequence holds pages for its first `tokens` ids, taken from the last in line where none are left. */
+  function reserve(sequence: Sequence, tokens: number): boolean {
+    while (!memory.reserve(sequence, tokens)) {
+      const last = running.at(-1)!;
+      preempt(last);
+      if (last === sequence) return false;
     }
     return true;
   }
 
-  /** Which rows run now: one of each sequence first, so that no long prompt holds up the others. */
-  function plan(): Map<Running, number> {
-    const rows = new Map<Running, number>();
-    let left = stepRows;
-    const grant = (sequence: Running, count: number): void => {
-      // An earlier grant may have turned this sequence out.
-      if (count === 0 || !running.includes(sequence) || !reserve(sequence, sequence.computed + count)) return;
-      rows.set(sequence, count);
-      left -= count;
-    };
-    const missing = (sequence: Running): number => sequence.task.ids.length - sequence.computed;
-    for (const sequence of running.filter((each) => missing(each) === 1)) grant(sequence, 1);
-    for (const sequence of running.filter((each) => missing(each) > 1))
-      grant(sequence, Math.min(missing(sequence), left));
-    // Reserving for a later one may turn out an earlier grant only if that is younger.
-    for (const sequence of rows.keys()) if (!running.includes(sequence)) rows.delete(sequence);
-    return rows;
+  /** Sets the rows of each sequence: first those that decode, so that no long prompt holds up the others. */
+  function plan(): void {
+    deciding.length = 0;
+    reading.length = 0;
+    let decodeRows = 0;
+    for (const sequence of running) {
+      sequence.rows = 0;
+      sequence.drafts = noDrafts;
+    }
+    // A sequence later in line may be turned out for an earlier one, never the other way round.
+    for (let index = 0; index < running.length; index++) {
+      const sequence = running[index]!;
+      if (missing(sequence) !== 1 || !reserve(sequence, sequence.computed + 1)) continue;
+      sequence.rows = 1;
+      decodeRows += 1;
+    }
+    let left = Math.min(stepRows - decodeRows, pacing.promptRows(decodeRows));
+    for (let index = 0; index < running.length && left > 0; index++) {
+      const sequence = running[index]!;
+      const rows = Math.min(missing(sequence), left);
+      if (sequence.rows > 0 || !reserve(sequence, sequence.computed + rows)) continue;
+      sequence.rows = rows;
+      left -= rows;
+    }
+    for (const sequence of running) {
+      if (sequence.rows > 0) (missing(sequence) === 1 ? deciding : reading).push(sequence);
+    }
+    if (speculator || deciding.some(({ task }) => task.forced)) propose();
+  }
+
+  function propose(): void {
+    const each = Math.min(maxDraftLength, Math.floor(maxDraftRows / Math.max(1, deciding.length)));
+    const most = new Map<Sequence, number>();
+    for (const sequence of deciding) {
+      const { task } = sequence;
+      if (task.rows === "every" || task.output === "hidden") continue;
+      const length = task.ids.length;
+      let count = Math.max(0, Math.min(each, task.maxLength - length - 1));
+      while (count > 0 && !memory.reserve(sequence, length + count)) count -= 1;
+      const forced = count > 0 ? task.forced?.() : undefined;
+      if (forced !== undefined) sequence.drafts = [forced];
+      most.set(sequence, sequence.drafts.length > 0 ? 0 : Math.min(count, sequence.draftLength));
+    }
+    speculator?.propose(deciding, reading, (sequence) => most.get(sequence) ?? 0);
+  }
+
+  function build(sequence: Sequence): void {
+    const { task, computed, rows, drafts } = sequence;
+    const { ids } = task;
+    const end = computed + rows;
+    builder.sequence(sequence);
+    for (let position = computed; position < end; position++) {
+      const wanted = task.rows === "every" || position === ids.length - 1;
+      builder.row(ids[position]!, position, wanted ? task.output : undefined);
+    }
+    for (let index = 0; index < drafts.length; index++) builder.row(drafts[index]!, end + index, task.output);
+    sequence.listening = true;
+  }
+
+  function onOutput(sequence: Sequence, position: number, values: Floats): void {
+    if (!sequence.listening) return;
+    const { task, drafts } = sequence;
+    let answer;
+    try {
+      answer = task.onOutput(position, values);
+    } catch (error) {
+      sequence.listening = false;
+      fail(sequence, error);
+      return;
+    }
+    if (answer === "more") return;
+    if (task.output === "logits" && task.rows === "last") counters.generatedTokens += 1;
+    if (answer === "done") {
+      sequence.listening = false;
+      // The rows up to this one are computed, and may be of use to others.
+      finish(sequence, position + 1);
+      remove(sequence);
+      return;
+    }
+    const ahead = position - (sequence.computed + sequence.rows - 1);
+    task.ids.push(answer);
+    sequence.listening = drafts[ahead] === answer;
+    if (sequence.listening) counters.acceptedTokens += 1;
+  }
+
+  function fail(sequence: Sequence, error: unknown): void {
+    remove(sequence);
+    sequence.task.onFailure(error);
+  }
+
+  /** Ids before `computed` are in the cache now. */
+  function finish(sequence: Sequence, computed: number): void {
+    sequence.computed = computed;
+    if (speculator?.follows) sequence.drafted = Math.min(sequence.drafted, computed);
   }
 
   function step(): void {
     admit();
-    const planned = plan();
-    const count = [...planned.values()].reduce((sum, rows) => sum + rows, 0);
-    if (count === 0) return;
-    const sequences = [...planned.keys()];
-    const maxPages = Math.max(...sequences.map(({ pages }) => pages.length));
-    const batch: Batch = {
-      ids: new Int32Array(count),
-      positions: new Int32Array(count),
-      sequences: new Int32Array(count),
-      pageTable: new Int32Array(sequences.length * maxPages),
-      maxPages,
-      wanted: new Int32Array(0),
-      hidden: new Int32Array(0),
-      adapterRuns: [],
-    };
-    const wanted: number[] = [];
-    const hidden: number[] = [];
-    const adapterRuns: AdapterRun[] = [];
-    let row = 0;
-    for (const [line, sequence] of sequences.entries()) {
-      const { task, computed, pages } = sequence;
-      batch.pageTable.set(pages, line * maxPages);
-      const end = computed + planned.get(sequence)!;
-      if (task.adapter) adapterRuns.push({ start: row, end: row + end - computed, adapter: task.adapter });
-      for (let position = computed; position < end; position++, row++) {
-        batch.ids[row] = task.ids[position]!;
-        batch.positions[row] = position;
-        batch.sequences[row] = line;
-        if (task.rows === "every" || position === task.ids.length - 1)
-          (task.output === "logits" ? wanted : hidden).push(row);
-      }
+    const began = performance.now();
+    plan();
+    if (deciding.length + reading.length === 0) return;
+    const sequences = order([...deciding, ...reading]);
+    let decodeRows = 0;
+    for (const sequence of sequences) {
+      build(sequence);
+      counters.draftedTokens += sequence.drafts.length;
+      if (sequence.rows === 1) decodeRows += 1 + sequence.drafts.length;
     }
-    batch.wanted = Int32Array.from(wanted);
-    batch.hidden = Int32Array.from(hidden);
-    batch.adapterRuns = adapterRuns;
-
-    const answers = new Map<Running, number | "more" | "done">();
-    const fail = (sequence: Running, error: unknown): void => {
-      remove(sequence);
-      sequence.task.onFailure(error);
-    };
+    const batch = builder.finish();
     try {
-      runner.run(batch, (of, logits) => {
-        const sequence = sequences[batch.sequences[of]!]!;
-        if (answers.get(sequence) === "done" || !running.includes(sequence)) return;
-        try {
-          answers.set(sequence, sequence.task.onOutput(batch.positions[of]!, logits));
-        } catch (error) {
-          fail(sequence, error);
-        }
-      });
+      runner.run(batch, (row, values) => onOutput(builder.sequenceOf(row), batch.positions[row]!, values));
     } catch (error) {
       for (const sequence of sequences) if (running.includes(sequence)) fail(sequence, error);
       return;
     }
+    pacing.observe(decodeRows, batch.ids.length - decodeRows, performance.now() - began);
     for (const sequence of sequences) {
-      sequence.computed += planned.get(sequence)!;
-      const answer = answers.get(sequence);
-      if (answer === undefined || !running.includes(sequence)) continue;
-      if (typeof answer === "number") sequence.task.ids.push(answer);
-      if (answer !== "more" && sequence.task.rows === "last") generatedTokens += 1;
-      else if (answer === "done") remove(sequence);
+      if (sequence.pages.length === 0) continue;
+      const { task, drafts } = sequence;
+      const reached = sequence.computed + sequence.rows;
+      // Each row that counted has brought an id; the last one's is not computed yet.
+      const accepted = Math.min(drafts.length, task.ids.length - 1 - reached);
+      if (drafts.length > 0) adapt(sequence, accepted);
+      finish(sequence, reached + accepted);
+      memory.publish(sequence);
     }
   }
 
   const statistics = (): SchedulerStatistics => ({
     running: running.length,
     waiting: waiting.length,
-    pagesFree: pool.free,
-    pagesCached: 0,
-    pagesTotal: pool.total,
-    promptTokens,
-    cachedTokens: 0,
-    generatedTokens,
-    preemptions,
-    draftedTokens: 0,
-    acceptedTokens: 0,
+    pagesFree: memory.free,
+    pagesCached: memory.cached,
+    pagesTotal: memory.total,
+    ...counters,
   });
   return { add, cancel, statistics };
+}
+
+/** Ids that are not computed yet. */
+function missing({ task, computed }: Sequence): number {
+  return task.ids.length - computed;
+}
+
+/** Puts a sequence where it belongs in line. */
+function line(sequences: Sequence[], sequence: Sequence): void {
+  let place = sequences.length;
+  while (place > 0 && beforeInLine(sequence, sequences[place - 1]!) < 0) place--;
+  sequences.splice(place, 0, sequence);
+}
+
+/** Sequences that share an adapter or a rotation next to each other, so that their rows run together. */
+function order(sequences: Sequence[]): Sequence[] {
+  if (sequences.every(({ task, rope }) => !task.adapter && !rope)) return sequences;
+  return sequences.sort((left, right) => (left.space < right.space ? -1 : left.space > right.space ? 1 : 0));
+}
+
+/** Guesses that were all right lead to longer ones, and the other way round. */
+function adapt(sequence: Sequence, accepted: number): void {
+  const { drafts } = sequence;
+  if (accepted >= drafts.length) sequence.draftLength = Math.min(maxDraftLength, sequence.draftLength + 2);
+  else sequence.draftLength = Math.max(1, Math.min(sequence.draftLength, accepted + 1));
 }
 
 /** Tokens that a runner's cache holds. */

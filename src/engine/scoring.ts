@@ -5,7 +5,7 @@ import type { Tokenizer } from "../tokenizer/index.ts";
 import type { Adapter } from "./adapters.ts";
 import { contextLengthExceeded, promptOf } from "./request.ts";
 import { logProbability } from "./logprobs.ts";
-import type { Task } from "./scheduler.ts";
+import type { Task } from "./task.ts";
 
 export interface ScoringOptions {
   tokenizer: Tokenizer;

@@ -92,6 +92,9 @@ export function createTestRunner(
     vocabSize,
     pages,
     cacheBytes: memory.byteLength,
+    copyPage(from, to) {
+      memory.copyWithin(to * pageTokens, from * pageTokens, (from + 1) * pageTokens);
+    },
     steps,
     run({ ids, positions, sequences, pageTable, maxPages, wanted }, onOutput) {
       steps.push(ids.length);

@@ -1,0 +1,39 @@
+// A task on its way through the engine: how far it is computed, and the pages that it holds.
+import type { Rope } from "../model/index.ts";
+import type { PrefixNode } from "./prefix-tree.ts";
+import type { Task } from "./task.ts";
+
+export interface Sequence {
+  readonly task: Task;
+  /** Order of arrival. */
+  readonly number: number;
+  /** The rotation that its planned length asks for; undefined where it is the model's own. */
+  readonly rope: Rope | undefined;
+  /** What of the key-value cache it can share: adapter and rotation. */
+  readonly space: string;
+  /** Whether it reuses others' pages and leaves its own: not where every row is to be seen. */
+  readonly shares: boolean;
+  /** Ids whose keys and values are in the cache. */
+  computed: number;
+  /** Ids that the draft model, where there is one, has in its cache. */
+  drafted: number;
+  /** Pages in the order of positions; the first `nodes.length` are those of the nodes. */
+  pages: number[];
+  nodes: PrefixNode[];
+  /** Rows of the step under way. */
+  rows: number;
+  /** Ids proposed to follow the last one; the step computes them too. */
+  drafts: readonly number[];
+  /** How many drafts are worth a try. */
+  draftLength: number;
+  /** Whether rows of the step under way still count: a draft was right so far, and the task has not ended. */
+  listening: boolean;
+  /** A running sequence that computes a prefix of this one, and the ids after which it is of use. */
+  waitsFor: { sequence: Sequence; computed: number } | undefined;
+  started: boolean;
+}
+
+/** Higher priority first, then order of arrival. */
+export function beforeInLine(left: Sequence, right: Sequence): number {
+  return right.task.priority - left.task.priority || left.number - right.number;
+}

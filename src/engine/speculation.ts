@@ -1,0 +1,51 @@
+// Guesses of what comes next, which one step of the model then checks together. A guess is kept only where the model's own
+// choice at its position is the same id. As a choice is a function of the logits, the seed and the position, the tokens,
+// and their log-probabilities, are then exactly those without speculation, at any temperature; accepting a guess q with
+// probability min(1, p/q) would keep the distribution alone. What it costs is a few guesses less at high temperatures.
+import type { Sequence } from "./sequence.ts";
+
+export interface Speculator {
+  /** Sets `drafts` of each sequence to at most `most(sequence)` ids; `beside` are those whose prompts run in this step. */
+  propose(deciding: readonly Sequence[], beside: readonly Sequence[], most: (sequence: Sequence) => number): void;
+  /** Copies what it holds for a page. */
+  copyPage(from: number, to: number): void;
+  /** Whether it has a cache of its own to keep up with the model's. */
+  readonly follows: boolean;
+}
+
+/** Prompt lookup: what followed the same few ids earlier in the sequence. */
+export function promptLookup(): Speculator {
+  return {
+    follows: false,
+    propose(deciding, _beside, most) {
+      for (const sequence of deciding) {
+        const limit = most(sequence);
+        if (limit > 0) sequence.drafts = lookUp(sequence.task.ids, limit);
+      }
+    },
+    copyPage() {},
+  };
+}
+
+/** Lengths of the suffix that is looked for. */
+const longestSuffix = 4;
+const shortestSuffix = 2;
+
+/** The ids after the earliest occurrence of the longest suffix that occurs before, at most `limit`. */
+export function lookUp(ids: readonly number[], limit: number): readonly number[] {
+  const end = ids.length;
+  const last = ids[end - 1];
+  let bestLength = shortestSuffix - 1;
+  let bestEnd = 0;
+  // A match ends before the suffix's own last id, so that something follows it.
+  for (let position = 0; position < end - 1; position++) {
+    if (ids[position] !== last) continue;
+    let length = 1;
+    while (length < longestSuffix && length <= position && ids[position - length] === ids[end - 1 - length]) length++;
+    if (length <= bestLength) continue;
+    bestLength = length;
+    bestEnd = position + 1;
+    if (length === longestSuffix) break;
+  }
+  return bestLength < shortestSuffix ? [] : ids.slice(bestEnd, bestEnd + limit);
+}
