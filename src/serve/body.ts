@@ -1,5 +1,7 @@
-// A request's body as JSON, or the 4xx that says why not.
-import { HttpError } from "./errors.ts";
+// A request's body as JSON and as what a schema says of it, or the 4xx that says why not. Every field is honoured or
+// refused by name.
+import type { z } from "zod";
+import { HttpError, unsupportedField } from "./errors.ts";
 
 /** JSON nested deeper than this is refused before anything walks it. */
 const maxNesting = 256;
@@ -37,4 +39,53 @@ function nesting(json: string): number {
     else if (token === "}" || token === "]") depth -= 1;
   }
   return deepest;
+}
+
+/**
+ * A body by its schema; `neutral` are fields that are not supported, with the one value of each that asks for nothing.
+ * Throws HttpError 400 that names the field.
+ */
+export function parseBody<Schema extends z.ZodType>(
+  schema: Schema,
+  body: unknown,
+  neutral: Readonly<Record<string, unknown>> = {},
+): z.infer<Schema> {
+  if (typeof body !== "object" || body === null || Array.isArray(body)) {
+    throw new HttpError(400, "The body is not a JSON object.");
+  }
+  const fields: Record<string, unknown> = Object.create(null) as Record<string, unknown>;
+  for (const [key, value] of Object.entries(body)) {
+    // The official clients mean "not given" by null.
+    if (value === null) continue;
+    if (!Object.hasOwn(neutral, key)) {
+      fields[key] = value;
+      continue;
+    }
+    const nothing = JSON.stringify(neutral[key]);
+    if (JSON.stringify(value) !== nothing) throw unsupportedField(key, `leave it out, or give ${nothing}`);
+  }
+  const parsed = schema.safeParse({ ...fields });
+  if (!parsed.success) throw refusal(parsed.error.issues[0]!);
+  return parsed.data;
+}
+
+function refusal(issue: z.core.$ZodIssue): HttpError {
+  const path = issue.path
+    .map((part) => (typeof part === "number" ? `[${part}]` : `.${String(part)}`))
+    .join("")
+    .replace(/^\./, "");
+  if (issue.code === "unrecognized_keys") return unsupportedField([path, issue.keys[0]!].filter(Boolean).join("."));
+  return new HttpError(400, `${path || "The body"}: ${issue.message}`, {
+    ...(path && { param: path }),
+    code: "invalid_value",
+  });
+}
+
+/** The fields of an object that are defined. */
+export function given<Fields extends object>(
+  fields: Fields,
+): { [Name in keyof Fields]?: Exclude<Fields[Name], undefined> } {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as {
+    [Name in keyof Fields]?: Exclude<Fields[Name], undefined>;
+  };
 }

@@ -1,5 +1,5 @@
-// What goes wrong, as HTTP says it: `{"error": {message, type, param, code}}` and a status. The official clients read
-// the nested form alone.
+// What goes wrong, as HTTP says it: a status and `{"error": {message, type, param, code}}`, or Anthropic's form of it.
+// The official clients read the nested form alone.
 import { Failure, type FailureKind } from "../protocol/index.ts";
 
 export interface ErrorBody {
@@ -27,7 +27,19 @@ export class HttpError extends Error {
   }
 }
 
+/** A field that would change the answer and is not honoured. */
+export function unsupportedField(param: string, advice = "leave it out"): HttpError {
+  return new HttpError(400, `${param} is not supported; ${advice}.`, { param, code: "unsupported_parameter" });
+}
+
+/** Headers that tell a client when to come again. */
+export function retryAfter(milliseconds: number): Record<string, string> {
+  return { "retry-after-ms": String(milliseconds), "retry-after": String(Math.ceil(milliseconds / 1000)) };
+}
+
 const statusOfFailure: Record<FailureKind, number> = { usage: 400, input: 400, environment: 503, numeric: 500 };
+/** Failures whose code says more than their kind. */
+const statusOfCode: Record<string, number> = { adapter_not_found: 404 };
 
 /** Whatever was thrown, as an HTTP error; what is no known failure is a defect of ours, and its text stays inside. */
 export function toHttpError(error: unknown): HttpError {
@@ -35,7 +47,11 @@ export function toHttpError(error: unknown): HttpError {
   if (error instanceof Failure) {
     const code = codeOf(error.cause);
     const message = error.hint === undefined ? error.message : `${error.message} ${error.hint}`;
-    return new HttpError(statusOfFailure[error.kind], message, code === undefined ? {} : { code });
+    return new HttpError(
+      (code !== undefined && statusOfCode[code]) || statusOfFailure[error.kind],
+      message,
+      code === undefined ? {} : { code },
+    );
   }
   return new HttpError(500, "The server failed on this request.", { code: "internal_error" });
 }
@@ -51,8 +67,32 @@ export function errorBody({ status, message, options }: HttpError): ErrorBody {
   };
 }
 
-export function errorResponse(error: HttpError): Response {
-  return Response.json(errorBody(error), { status: error.status, headers: error.options.headers ?? {} });
+const messagesTypes: Record<number, string> = {
+  401: "authentication_error",
+  403: "permission_error",
+  404: "not_found_error",
+  413: "request_too_large",
+  429: "rate_limit_error",
+  503: "overloaded_error",
+};
+
+/** The form of the Messages API; param and code are kept beside what its clients read. */
+export function messagesErrorBody({ status, message, options }: HttpError) {
+  const type = messagesTypes[status] ?? (status < 500 ? "invalid_request_error" : "api_error");
+  return {
+    type: "error",
+    error: { type, message, param: options.param ?? null, code: options.code ?? null },
+  };
+}
+
+/** The answer to a request of a path, in the form that the clients of the path read. */
+export function errorResponse(error: HttpError, path: string): Response {
+  const body = isMessagesPath(path) ? messagesErrorBody(error) : errorBody(error);
+  return Response.json(body, { status: error.status, headers: error.options.headers ?? {} });
+}
+
+function isMessagesPath(path: string): boolean {
+  return path === "/v1/messages" || path.startsWith("/v1/messages/");
 }
 
 /** Failures carry a machine-readable code in their cause, where there is one. */

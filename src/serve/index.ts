@@ -1,3 +1,4 @@
-// The door of the serving room: a model behind HTTP, and a model seen through HTTP.
+// The door of the serving room: models behind HTTP, and a model seen through HTTP.
 export { connect, type ConnectOptions } from "./client.ts";
+export type { ModelSource, Servable } from "./models.ts";
 export { defaultPort, serve, type RunningServer, type ServeOptions } from "./server.ts";

@@ -9,6 +9,7 @@ import { createEngine } from "../engine/index.ts";
 import { createTestRunner, createTestTokenizer } from "../engine/test-support.ts";
 import { collect, type LanguageModel } from "../protocol/index.ts";
 import { connect } from "./client.ts";
+import type { ModelSource } from "./models.ts";
 import { serve, type RunningServer, type ServeOptions } from "./server.ts";
 
 const tokenizer = createTestTokenizer();
@@ -21,6 +22,11 @@ const engine = createEngine({
 const running: RunningServer[] = [];
 async function start(options: Partial<ServeOptions> = {}): Promise<RunningServer> {
   const server = await serve({ model: engine, port: 0, drainMilliseconds: 50, ...options });
+  running.push(server);
+  return server;
+}
+async function startSources(...models: ModelSource[]): Promise<RunningServer> {
+  const server = await serve({ models, port: 0, drainMilliseconds: 50 });
   running.push(server);
   return server;
 }
@@ -98,7 +104,10 @@ test("the official client gets an answer, whole and streamed, and they agree", a
   assert.equal(chunks.map((chunk) => chunk.choices[0]?.delta.content ?? "").join(""), choice!.message.content);
   assert.equal(chunks.at(-2)!.choices[0]!.finish_reason, choice!.finish_reason);
   assert.deepEqual(chunks.at(-1)!.choices, []);
-  assert.deepEqual(chunks.at(-1)!.usage, whole.usage);
+  const { prompt_tokens_details: cached, ...counts } = chunks.at(-1)!.usage!;
+  const { prompt_tokens_details: _, ...wholeCounts } = whole.usage!;
+  assert.deepEqual(counts, wholeCounts);
+  assert.equal(typeof cached!.cached_tokens, "number");
   assert.ok(chunks.slice(0, -1).every((chunk) => chunk.usage === null));
   const bare = await Array.fromAsync(await client.chat.completions.create({ ...base, stream: true }));
   assert.ok(bare.every((chunk) => chunk.usage === undefined && chunk.choices.length === 1));
@@ -171,10 +180,12 @@ test("the official client gets JSON for its schema", async () => {
 
 test("fields that are not honoured are refused by name, and harmless ones are taken", async () => {
   for (const [fields, param, message] of [
-    [{ n: 2 }, "n", /n is not supported/],
-    [{ logprobs: true }, "logprobs", /logprobs is not supported/],
-    [{ presence_penalty: 0.5 }, "presence_penalty", /presence_penalty/],
-    [{ logit_bias: { 5: 1 } }, "logit_bias", /logit_bias/],
+    [{ n: 0 }, "n", /n: /],
+    [{ top_logprobs: 2 }, "top_logprobs", /set logprobs to true/],
+    [{ presence_penalty: 5 }, "presence_penalty", /presence_penalty/],
+    [{ logit_bias: { five: 1 } }, "logit_bias.five", /logit_bias/],
+    [{ functions: [] }, "functions", /functions is not supported/],
+    [{ store: true }, "store", /store/],
     [{ mirostat: 2 }, "mirostat", /mirostat is not supported; leave it out/],
     [{ temperature: 3 }, "temperature", /temperature/],
     [{ top_p: 0 }, "top_p", /top_p/],
@@ -255,11 +266,16 @@ test("a client that leaves frees the pages, in mid-stream and while it waits", a
   const unhurried = createEngine({ id: "tiny", runner, tokenizer, maxPositions: 4096 });
   const { url } = await start({ model: unhurried });
   const leaving = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0 });
-  const allFree = async (): Promise<void> => {
-    for (let tries = 0; unhurried.statistics().pagesFree < 64 && tries < 100; tries++) await sleep(10);
-    assert.deepEqual(unhurried.statistics(), { running: 0, waiting: 0, pagesFree: 64, pagesTotal: 64 });
+  const held = async (): Promise<number> => {
+    const now = await unhurried.statistics();
+    return now.running + now.waiting + 64 - now.pagesFree - now.pagesCached;
   };
-  const stream = await leaving.chat.completions.create({ ...base, max_tokens: 4000, stream: true });
+  const allFree = async (): Promise<void> => {
+    for (let tries = 0; (await held()) > 0 && tries < 100; tries++) await sleep(10);
+    assert.equal(await held(), 0);
+  };
+  const endless = { ...base, max_tokens: 4000, ignore_eos: true };
+  const stream = await leaving.chat.completions.create({ ...endless, stream: true });
   for await (const chunk of stream) if (chunk.choices[0]!.delta.content) break;
   await allFree();
   for (const streaming of [true, false]) {
@@ -267,12 +283,12 @@ test("a client that leaves frees the pages, in mid-stream and while it waits", a
     const waiting = fetch(`${url}/v1/chat/completions`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ ...base, max_tokens: 4000, stream: streaming }),
+      body: JSON.stringify({ ...endless, stream: streaming }),
       signal: controller.signal,
     });
     if (streaming) await (await waiting).body!.getReader().read();
-    for (let tries = 0; unhurried.statistics().running === 0 && tries < 100; tries++) await sleep(10);
-    assert.equal(unhurried.statistics().running, 1);
+    for (let tries = 0; (await unhurried.statistics()).running === 0 && tries < 100; tries++) await sleep(10);
+    assert.equal((await unhurried.statistics()).running, 1);
     controller.abort();
     await waiting.catch(() => {});
     await allFree();
@@ -319,13 +335,13 @@ test("a full queue is 429 with the time to wait", async () => {
   for (const response of await Promise.all(first)) assert.equal(response.status, 200);
   assert.equal((await ask(full)).status, 200);
   const metrics = await (await fetch(`${full.url}/metrics`)).text();
-  assert.match(metrics, /lianlu_responses_total\{status="429"\} 1/);
+  assert.match(metrics, /lianlu_responses_total\{path="\/v1\/chat\/completions",status="429"\} 1/);
   assert.match(metrics, /lianlu_tokens_total\{kind="completion"\} 3/);
 });
 
 test("while the model loads, health and requests are 503; then they work; a failed load is told", async () => {
   const { promise, resolve } = Promise.withResolvers<LanguageModel>();
-  const early = await start({ model: promise });
+  const early = await startSources({ id: "slow", load: () => promise });
   assert.equal((await fetch(`${early.url}/health`)).status, 503);
   assert.equal((await refused(ask(early), 503)).code, "loading");
   const model = slowModel();
@@ -334,9 +350,10 @@ test("while the model loads, health and requests are 503; then they work; a fail
   await early.ready;
   assert.equal((await fetch(`${early.url}/health`)).status, 200);
   assert.equal((await ask(early)).status, 200);
-  const failed = await start({ model: Promise.reject(new Error("broken")) });
+  const failed = await startSources({ id: "slow", load: () => Promise.reject(new Error("broken")) });
   await assert.rejects(failed.ready, /broken/);
-  assert.equal((await refused(ask(failed), 503)).code, "failed");
+  assert.equal((await fetch(`${failed.url}/health`)).status, 503);
+  assert.match((await refused(ask(failed), 503)).message, /slow could not be loaded: broken/);
 });
 
 test("closing lets answers under way end, refuses new ones, and aborts what takes too long", async () => {
@@ -380,8 +397,10 @@ test("a failure in mid-stream is an event with an error, and one before it is a 
   assert.match(frames.at(-1)!, /^data: \{"error":\{"message":"The server failed/);
   const early = await refused(send({ stream: true, max_tokens: 1 }), 500);
   assert.equal(early.code, "internal_error");
-  assert.equal(errors.length, 1);
-  assert.equal((errors[0] as Error).message, "early");
+  assert.deepEqual(
+    errors.map((error) => (error as Error).message),
+    ["late", "early"],
+  );
 });
 
 test("a port in use is a failure that says what to do", async () => {
@@ -398,12 +417,16 @@ test("a model behind a server is a LanguageModel like any other", async () => {
   const remote = await connect({ baseUrl: `${server.url}/v1/` });
   assert.deepEqual([remote.id, remote.contextLength], ["tiny", 4096]);
   const request = { input: { messages }, maxTokens: 30, seed: 4, topK: 20, topP: 0.9, temperature: 0.8 };
-  assert.deepEqual(await collect(remote.generate(request)), await collect(engine.generate(request)));
+  // The first leaves its prompt to the second in the cache.
+  const plain = [await collect(remote.generate(request)), await collect(engine.generate(request))].map(
+    ({ usage, ...answer }) => ({ ...answer, usage: { ...usage, cachedTokens: 0 } }),
+  );
+  assert.deepEqual(plain[0], plain[1]);
   const tool = { name: "rhyme", description: "d", parameters: tools[0]!.function.parameters };
   const called = { ...request, maxTokens: 90, tools: [tool], toolChoice: { name: "rhyme" } };
   const [there, here] = [await collect(remote.generate(called)), await collect(engine.generate(called))];
   assert.equal(there.toolCalls[0]!.arguments, here.toolCalls[0]!.arguments);
-  assert.deepEqual([there.reason, there.usage], ["tool-calls", here.usage]);
+  assert.deepEqual([there.reason, there.usage.completionTokens], ["tool-calls", here.usage.completionTokens]);
   const regex = await collect(remote.generate({ ...request, responseFormat: { type: "regex", pattern: "[ab]{3}" } }));
   assert.match(regex.text, /^[ab]{3}$/);
 
@@ -411,10 +434,36 @@ test("a model behind a server is a LanguageModel like any other", async () => {
     kind: "input",
     message: /answered 400: .*context is 4096/,
   });
-  await assert.rejects(collect(remote.generate({ ...request, input: { prompt: "x" } })), /takes no raw prompt/);
-  await assert.rejects(remote.score(["x"]), /offers no log-probabilities/);
+  for (const more of [
+    { input: { prompt: "明月" }, stop: ["e"] },
+    { input: { promptIds: [1, 40, 41, 42] }, logprobs: 2 },
+    { input: { messages }, logprobs: 3, minP: 0.01, typicalP: 0.95, frequencyPenalty: 1, presencePenalty: 0.5 },
+    { input: { messages }, repetitionPenalty: 1.3, logitBias: { 40: -50, 41: 3 }, minTokens: 5, ignoreEos: true },
+  ]) {
+    const asked = { ...request, ...more };
+    const [far, near] = await Promise.all(
+      [remote, engine].map(async (each) => {
+        const events = await Array.fromAsync(each.generate(asked));
+        const logprobs = events.flatMap((event) => (event.type === "text-delta" ? (event.logprobs ?? []) : []));
+        const finish = events.at(-1)!;
+        assert.ok(finish.type === "finish");
+        return {
+          text: events.map((event) => (event.type === "text-delta" ? event.text : "")).join(""),
+          logprobs,
+          reason: finish.reason,
+          stop: finish.stop,
+        };
+      }),
+    );
+    assert.deepEqual(far, near);
+    assert.ok(near!.text.length > 0 && (more.logprobs === undefined) === (near!.logprobs.length === 0));
+  }
+  const texts = ["床前明月光", "the moon", [1, 40, 41, 42]];
+  for (const topLogprobs of [0, 3]) {
+    assert.deepEqual(await remote.score(texts, { topLogprobs }), await engine.score(texts, { topLogprobs }));
+  }
   const controller = new AbortController();
-  const aborted = collect(remote.generate({ ...request, maxTokens: 4000, signal: controller.signal }));
+  const aborted = collect(remote.generate({ ...request, maxTokens: 4000, ignoreEos: true, signal: controller.signal }));
   setTimeout(() => controller.abort(), 30);
   await assert.rejects(aborted, { name: "AbortError" });
   await assert.rejects(connect({ baseUrl: "http://127.0.0.1:9" }), { kind: "environment", message: /does not answer/ });

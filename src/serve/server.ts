@@ -1,31 +1,55 @@
-// An OpenAI-compatible server for one model: its routes, its limits, and how it starts and stops.
-import type { AddressInfo } from "node:net";
+// The server: its routes, its limits, and how it starts and stops.
 import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
 import { createAdaptorServer } from "@hono/node-server";
 import { Hono } from "hono";
 import { bodyLimit } from "hono/body-limit";
-import { Failure, type LanguageModel } from "../protocol/index.ts";
-import { errorResponse, HttpError, toHttpError } from "./errors.ts";
-import { createGate, type Gate } from "./gate.ts";
+import { cors } from "hono/cors";
+import { routePath } from "hono/route";
+import { Failure } from "../protocol/index.ts";
+import { requireKey } from "./access.ts";
+import { errorResponse, HttpError, retryAfter, toHttpError } from "./errors.ts";
+import type { ServerContext } from "./exchange.ts";
+import { createGate } from "./gate.ts";
+import { createMetrics } from "./metrics.ts";
+import { createModels, type ModelSource, type Servable } from "./models.ts";
+import { adapterRoutes } from "./routes/adapters.ts";
 import { chatRoutes } from "./routes/chat.ts";
+import { completionRoutes } from "./routes/completions.ts";
+import { embeddingRoutes } from "./routes/embeddings.ts";
+import { messageRoutes } from "./routes/messages.ts";
 import { modelRoutes } from "./routes/models.ts";
-import { operationRoutes, type Metrics } from "./routes/operations.ts";
+import { operationRoutes, serverState } from "./routes/operations.ts";
+import { responseRoutes } from "./routes/responses.ts";
+import { tokenRoutes } from "./routes/tokens.ts";
 
 export const defaultPort = 23333;
 
 export interface ServeOptions {
-  /** May still be loading: until it is there, /health says so and requests get 503. */
-  model: LanguageModel | Promise<LanguageModel>;
+  /** A model that is loaded already; it is left to its owner. */
+  model?: Servable;
+  /** Models by name. The first is loaded at the start, the others at their first request. */
+  models?: readonly ModelSource[];
+  /** Bytes that loaded models may take together. Default: no limit. */
+  memoryLimit?: number;
   /** Default "127.0.0.1": this machine alone. */
   host?: string;
   /** 0 takes any free port. Default 23333. */
   port?: number;
+  /** Keys of which requests must give one. Default: none, and everybody may come in. */
+  apiKeys?: readonly string[];
+  /** Origins whose pages may call the server; "*" for any. Default: none but its own. */
+  corsOrigins?: readonly string[];
   /** Requests that are answered or wait at once; more get 429. Default 128. */
   maxRequests?: number;
   /** Longest request body. Default 8 MiB. */
   maxBodyBytes?: number;
+  /** How long a request may take. Default 10 minutes. */
+  requestMilliseconds?: number;
   /** How long `close` waits for answers under way. Default 10 seconds. */
   drainMilliseconds?: number;
+  /** Directory below which adapters may be loaded over HTTP. Default: none may. */
+  adaptersRoot?: string;
   /** Told of defects: errors that are no answer of ours. */
   onError?: (error: unknown) => void;
 }
@@ -33,20 +57,49 @@ export interface ServeOptions {
 export interface RunningServer {
   /** For example "http://127.0.0.1:23333". The API's base is this with /v1. */
   readonly url: string;
-  /** Settles when the model is loaded; rejects with what loading threw. */
+  /** Settles when the first model is loaded; rejects with why it could not be. */
   readonly ready: Promise<void>;
-  /** Refuses new requests, lets those under way end, and stops. The model is left to its owner. */
+  /** Refuses new requests, lets those under way end, unloads the models it has loaded, and stops. */
   close(): Promise<void>;
 }
 
+/** How long a client may take to send a request. */
+const receiveMilliseconds = 60_000;
+
 /** Starts a server. Throws Failure("environment") where the port cannot be had. */
 export async function serve(options: ServeOptions): Promise<RunningServer> {
-  const { model, host = "127.0.0.1", port = defaultPort, maxRequests = 128, drainMilliseconds = 10_000 } = options;
-  const gate = createGate(model, maxRequests);
-  const app = createApp(gate, options);
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+  const { host = "127.0.0.1", port = defaultPort, maxRequests = 128, drainMilliseconds = 10_000 } = options;
+  const { model, requestMilliseconds = 600_000, adaptersRoot, onError = () => {} } = options;
+  const sources = [...(model ? [ownedSource(model)] : []), ...(options.models ?? [])];
+  const first = sources[0];
+  if (!first) throw new Failure("usage", "There is no model to serve.", "Give one.");
+  const gate = createGate(maxRequests, requestMilliseconds);
+  const models = createModels(sources, options.memoryLimit);
+  let loading = true;
+  const context: ServerContext = {
+    gate,
+    models,
+    metrics: createMetrics(),
+    startedAt: Math.floor(Date.now() / 1000),
+    isLoading: () => loading,
+    onError,
+    adaptersRoot,
+  };
+  const app = createApp(context, options);
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    serverOptions: { requestTimeout: receiveMilliseconds },
+  }) as Server;
   await listen(server, host, port);
   const bound = (server.address() as AddressInfo).port;
+  const ready = models
+    .acquire(first.id)
+    .then(({ release }) => release())
+    .finally(() => {
+      loading = false;
+    });
+  // Whoever waits for `ready` is told; nobody has to.
+  ready.catch(() => {});
   let closing: Promise<void> | undefined;
 
   async function stop(): Promise<void> {
@@ -57,40 +110,73 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
       // An answer that has just ended may still be on its way.
       setTimeout(() => server.closeAllConnections(), 100).unref();
     });
+    await models.close();
   }
   return {
     url: `http://${host.includes(":") ? `[${host}]` : host}:${bound}`,
-    ready: gate.ready,
+    ready,
     close: () => (closing ??= stop()),
   };
 }
 
-function createApp(gate: Gate, { maxBodyBytes = 8 * 2 ** 20, onError }: ServeOptions): Hono {
+/** A model that somebody else closes. */
+function ownedSource(model: Servable): ModelSource {
+  return { id: model.id, load: () => Promise.resolve({ ...model, close: () => Promise.resolve() }) };
+}
+
+function createApp(context: ServerContext, options: ServeOptions): Hono {
+  const { maxBodyBytes = 8 * 2 ** 20, apiKeys = [], corsOrigins = [] } = options;
+  const { metrics, onError } = context;
   const app = new Hono();
-  const metrics: Metrics = { promptTokens: 0, completionTokens: 0, responses: new Map() };
   app.use(async (c, next) => {
     await next();
-    metrics.responses.set(c.res.status, (metrics.responses.get(c.res.status) ?? 0) + 1);
+    // By route, not by what a client may write, which has no end.
+    metrics.response(routePath(c, -1), c.res.status);
   });
+  if (corsOrigins.length > 0) app.use(cors({ origin: corsOrigins.includes("*") ? "*" : [...corsOrigins] }));
+  app.use(requireKey(apiKeys));
   app.use(
     bodyLimit({
       maxSize: maxBodyBytes,
-      onError: () =>
-        errorResponse(new HttpError(413, `The body is larger than ${maxBodyBytes} bytes.`, { code: "body_too_large" })),
+      onError: (c) =>
+        errorResponse(
+          new HttpError(413, `The body is larger than ${maxBodyBytes} bytes.`, { code: "body_too_large" }),
+          c.req.path,
+        ),
     }),
   );
-  operationRoutes(app, gate, metrics);
-  modelRoutes(app, gate, Math.floor(Date.now() / 1000));
-  chatRoutes(app, gate, metrics);
+  operationRoutes(app, context);
+  modelRoutes(app, context);
+  // What needs a model waits for the first one to be loaded elsewhere.
+  app.use(async (_, next) => {
+    if (serverState(context) === "loading") {
+      throw new HttpError(503, "The model is being loaded.", { code: "loading", headers: retryAfter(1000) });
+    }
+    await next();
+  });
+  for (const routes of [
+    chatRoutes,
+    completionRoutes,
+    embeddingRoutes,
+    responseRoutes,
+    messageRoutes,
+    tokenRoutes,
+    adapterRoutes,
+  ]) {
+    routes(app, context);
+  }
   app.notFound((c) =>
-    errorResponse(new HttpError(404, `There is no ${c.req.method} ${c.req.path} here.`, { code: "unknown_path" })),
+    errorResponse(
+      new HttpError(404, `There is no ${c.req.method} ${c.req.path.slice(0, 200)} here.`, { code: "unknown_path" }),
+      c.req.path,
+    ),
   );
   app.onError((error, c) => {
-    // Nobody reads this answer, but it is counted.
-    if (c.req.raw.signal.aborted) return errorResponse(new HttpError(499, "The client left."));
     const known = toHttpError(error);
-    if (known.status === 500) onError?.(error);
-    return errorResponse(known);
+    // Nobody reads this answer, but it is counted.
+    if (c.req.raw.signal.aborted) return errorResponse(new HttpError(499, "The client left."), c.req.path);
+    if (known.status === 500) onError(error);
+    return errorResponse(known, c.req.path);
   });
   return app;
 }
@@ -108,11 +194,7 @@ function listen(server: Server, host: string, port: number): Promise<void> {
           ? "Choose another with --host; 127.0.0.1 is this machine alone."
           : "Choose another with --port, or stop the program that listens there.";
       const message = reason[cause.code ?? ""] ?? `The server cannot listen on ${host}:${port}: ${cause.message}.`;
-      reject(
-        new Failure("environment", message, hint, {
-          cause,
-        }),
-      );
+      reject(new Failure("environment", message, hint, { cause }));
     });
     server.listen(port, host, resolve);
   });

@@ -1,30 +1,70 @@
-// Serves one model over HTTP until it is told to stop.
-import { load } from "../../engine/index.ts";
-import type { LanguageModel } from "../../protocol/index.ts";
-import { defaultPort, serve } from "../../serve/index.ts";
+// Serves models over HTTP until it is told to stop.
+import { readdirSync, statSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { load, type LoadOptions } from "../../engine/index.ts";
+import { resolveModel } from "../../hub/index.ts";
+import { Failure } from "../../protocol/index.ts";
+import { defaultPort, serve, type ModelSource } from "../../serve/index.ts";
 import { defineCommand } from "../command.ts";
 
+const gibibyte = 2 ** 30;
+const mebibyte = 2 ** 20;
+
 export default defineCommand({
-  summary: "Serve a model with an OpenAI-compatible API, on this machine alone.",
-  usage: "lianlu serve MODEL [--port N] [--adapter DIR]",
+  summary: "Serve models with OpenAI's and Anthropic's APIs and a page to chat with, on this machine alone.",
+  usage: "lianlu serve MODEL... [--port N] [--name NAME] [--api-key KEY]",
   examples: [
     { command: "lianlu serve base --adapter adapter", help: "http://127.0.0.1:23333/v1, until Ctrl-C" },
     { command: "lianlu serve quantized --port 8080 --max-context 2048", help: "another port, a smaller cache" },
+    {
+      command: "lianlu serve base quantized --name float --name small --memory-limit 8",
+      help: "two models by name; the first is loaded now, the other when it is asked for",
+    },
+    {
+      command: "lianlu serve base --host 0.0.0.0 --api-key secret --cors https://example.org",
+      help: "for other machines, with a key, callable from a site's pages",
+    },
   ],
-  positionals: { min: 1, max: 1, help: "a checkpoint or quantized directory, a .gguf file or a llama2.c .bin file" },
+  positionals: {
+    min: 1,
+    max: 64,
+    help: "names of fetched models, checkpoint or quantized directories, .gguf files or llama2.c .bin files",
+  },
   options: {
     port: { type: "integer", min: 0, max: 65535, default: defaultPort, help: "port to listen on; 0 takes a free one" },
-    host: { type: "string", default: "127.0.0.1", help: "address to listen on; there is no authentication" },
-    adapter: { type: "string", placeholder: "DIR", help: "PEFT adapter to put beside the model" },
-    tokenizer: { type: "string", placeholder: "PATH", help: "tokenizer, where it is not beside the model" },
-    name: { type: "string", help: "the model's id for clients; else the last part of MODEL" },
+    host: { type: "string", default: "127.0.0.1", help: "address to listen on; give --api-key where others reach it" },
+    name: { type: "strings", help: "a model's id for clients, in the order of MODEL; else the last part of its path" },
+    apiKey: {
+      type: "strings",
+      placeholder: "KEY",
+      help: "a key that requests must give, or several; also LIANLU_API_KEYS, with commas between",
+    },
+    cors: { type: "strings", placeholder: "ORIGIN", help: "a site whose pages may call the server; * for any" },
+    adapter: { type: "string", placeholder: "DIR", help: "PEFT adapter to put beside the one model" },
+    adapters: { type: "string", placeholder: "DIR", help: "directory of adapters that may be loaded over HTTP" },
+    tokenizer: { type: "string", placeholder: "PATH", help: "tokenizer, where it is not beside the one model" },
     maxContext: { type: "integer", min: 1, placeholder: "TOKENS", help: "longest prompt plus answer" },
+    memoryLimit: {
+      type: "number",
+      min: 0.001,
+      placeholder: "GIB",
+      help: "what loaded models may take together; the longest unused is unloaded for another",
+    },
     maxRequests: {
       type: "integer",
       min: 1,
       max: 100_000,
       default: 128,
       help: "requests at once; more are answered 429",
+    },
+    maxBody: { type: "number", min: 0.001, max: 1024, default: 8, placeholder: "MIB", help: "longest request body" },
+    requestTimeout: {
+      type: "number",
+      min: 0.1,
+      max: 1_000_000,
+      default: 600,
+      placeholder: "SECONDS",
+      help: "longest time that a request may take",
     },
     threads: {
       type: "integer",
@@ -34,49 +74,105 @@ export default defineCommand({
     },
   },
   async run({ options, positionals, signal, report }) {
-    const { port, host, adapter, tokenizer, name, maxContext, maxRequests, threads } = options;
-    // The port comes first: where it is taken, nothing needs to be loaded.
-    const loading = Promise.withResolvers<LanguageModel>();
-    loading.promise.catch(() => {});
-    const server = await serve({
-      model: loading.promise,
-      port,
-      host,
-      maxRequests,
-      onError: (error) => report({ type: "note", text: `A request failed: ${String(error)}` }),
-    });
-    let model: LanguageModel | undefined;
-    const crash = Promise.withResolvers<never>();
-    crash.promise.catch(() => {});
-    try {
-      model = await load(positionals[0]!, {
-        worker: true,
-        onNote: (text) => report({ type: "note", text }),
-        onCrash: crash.reject,
+    const { port, host, adapter, adapters, tokenizer, maxContext, threads, memoryLimit } = options;
+    const note = (text: string): void => report({ type: "note", text });
+    const paths = positionals.map((each) => resolveModel(each));
+    if (paths.length > 1 && (adapter !== undefined || tokenizer !== undefined)) {
+      throw new Failure(
+        "usage",
+        `--${adapter === undefined ? "tokenizer" : "adapter"} is for one model, and ${paths.length} are given.`,
+        "Serve the model alone, or load adapters by name with --adapters.",
+      );
+    }
+    const names = nameModels(paths, options.name);
+    const models = paths.map((path, index) =>
+      modelSource(path, names[index]!, note, {
         ...(adapter !== undefined && { adapter }),
         ...(tokenizer !== undefined && { tokenizer }),
-        ...(name !== undefined && { id: name }),
         ...(maxContext !== undefined && { maxContext }),
         ...(threads !== undefined && { threads }),
-      });
-      loading.resolve(model);
-      report({ type: "note", text: `${model.id} is served at ${server.url}/v1; Ctrl-C stops.` });
-      await Promise.race([aborted(signal), crash.promise]);
-    } catch (error) {
-      loading.reject(error);
-      throw error;
+      }),
+    );
+    // The port comes first: where it is taken, nothing needs to be loaded.
+    const server = await serve({
+      models,
+      port,
+      host,
+      apiKeys: [...options.apiKey, ...(process.env.LIANLU_API_KEYS ?? "").split(",")]
+        .map((key) => key.trim())
+        .filter((key) => key !== ""),
+      corsOrigins: options.cors,
+      maxRequests: options.maxRequests,
+      maxBodyBytes: Math.floor(options.maxBody * mebibyte),
+      requestMilliseconds: options.requestTimeout * 1000,
+      ...(memoryLimit !== undefined && { memoryLimit: memoryLimit * gibibyte }),
+      ...(adapters !== undefined && { adaptersRoot: adapters }),
+      onError: (error) =>
+        note(`A request failed: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`),
+    });
+    try {
+      await Promise.race([server.ready, aborted(signal)]);
+      if (!signal.aborted) note(`${names.join(", ")} is served at ${server.url}/v1; Ctrl-C stops.`);
+      await aborted(signal);
     } finally {
       await server.close();
-      await model?.close();
     }
-    return { url: server.url, model: model.id };
+    return { url: server.url, model: names[0] };
   },
 });
 
+/** What each model is called. Throws Failure("usage") where two have one name. */
+function nameModels(paths: readonly string[], given: readonly string[]): string[] {
+  if (given.length > paths.length) {
+    throw new Failure(
+      "usage",
+      `--name is given ${given.length} times for ${paths.length} models.`,
+      "Give one for each.",
+    );
+  }
+  const names = paths.map((path, index) => given[index] ?? basename(resolve(path)));
+  const twice = names.find((name, index) => names.indexOf(name) !== index);
+  if (twice === undefined) return names;
+  throw new Failure("usage", `Two models are named ${twice}.`, "Give each a --name of its own, in their order.");
+}
+
+function modelSource(
+  path: string,
+  id: string,
+  note: (text: string) => void,
+  options: Pick<LoadOptions, "adapter" | "tokenizer" | "maxContext" | "threads">,
+): ModelSource {
+  return {
+    id,
+    bytes: bytesOf(path),
+    load: (onLost) =>
+      load(path, {
+        ...options,
+        id,
+        worker: true,
+        onNote: note,
+        onCrash(error) {
+          note(`${id} was lost and will be loaded again at its next request: ${error.message}`);
+          onLost(error);
+        },
+      }),
+  };
+}
+
+/** Size on disk, of which the weights are nearly all. */
+function bytesOf(path: string): number {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat?.isDirectory()) return stat?.size ?? 0;
+  return readdirSync(path).reduce(
+    (sum, name) => sum + (statSync(join(path, name), { throwIfNoEntry: false })?.size ?? 0),
+    0,
+  );
+}
+
 /** Settles when the signal is aborted. */
 function aborted(signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    signal.addEventListener("abort", () => resolve(), { once: true });
+  return new Promise((settle) => {
+    if (signal.aborted) settle();
+    signal.addEventListener("abort", () => settle(), { once: true });
   });
 }

@@ -1,30 +1,29 @@
-// GET /v1/models and /v1/models/:id: the one model that is served.
-import type { Context, Hono } from "hono";
-import type { LanguageModel } from "../../protocol/index.ts";
+// GET /v1/models and /v1/models/:id: what is served, loaded or not, with the adapters of each model.
+import type { Hono } from "hono";
 import { HttpError } from "../errors.ts";
-import type { Gate } from "../gate.ts";
+import type { ServerContext } from "../exchange.ts";
 
-export function modelRoutes(app: Hono, gate: Gate, startedAt: number): void {
-  const describe = ({ id, contextLength }: LanguageModel) => ({
-    id,
-    object: "model",
-    created: startedAt,
-    owned_by: "lianlu",
-    max_model_len: contextLength,
-  });
-  app.get("/v1/models", (c) => c.json({ object: "list", data: gate.model ? [describe(gate.model)] : [] }));
-  app.get("/v1/models/:id", (c: Context) => c.json(describe(requireModel(gate.model, c.req.param("id") ?? ""))));
-}
-
-/** Throws HttpError 404 where the model that is asked for is not the one that is served. */
-export function requireModel(model: LanguageModel | undefined, id: string): LanguageModel {
-  if (model?.id === id) return model;
-  throw new HttpError(
-    404,
-    `The model ${JSON.stringify(id)} is not served here${model ? `; ${JSON.stringify(model.id)} is` : ""}.`,
-    {
+export function modelRoutes(app: Hono, { models, startedAt }: ServerContext): void {
+  const describe = () =>
+    models.list().flatMap(({ id, state, contextLength, adapters }) => {
+      const common = {
+        object: "model",
+        created: startedAt,
+        owned_by: "lianlu",
+        ...(contextLength !== undefined && { max_model_len: contextLength }),
+        state,
+      };
+      return [{ id, ...common }, ...adapters.map((adapter) => ({ id: `${id}:${adapter}`, ...common, parent: id }))];
+    });
+  app.get("/v1/models", (c) => c.json({ object: "list", data: describe() }));
+  // A name may hold slashes.
+  app.get("/v1/models/:id{.+}", (c) => {
+    const id = c.req.param("id");
+    const found = describe().find((each) => each.id === id);
+    if (found) return c.json(found);
+    throw new HttpError(404, `The model ${JSON.stringify(id)} is not served here.`, {
       param: "model",
       code: "model_not_found",
-    },
-  );
+    });
+  });
 }

@@ -1,34 +1,29 @@
 // GET /health and /metrics: for whoever runs the server.
 import type { Hono } from "hono";
-import type { Gate } from "../gate.ts";
+import type { ServerContext } from "../exchange.ts";
 
-export interface Metrics {
-  promptTokens: number;
-  completionTokens: number;
-  /** Finished requests by status. */
-  responses: Map<number, number>;
+export type ServerState = "loading" | "ready" | "failed" | "draining";
+
+export function serverState({ gate, models, isLoading }: ServerContext): ServerState {
+  if (gate.draining) return "draining";
+  if (isLoading()) return "loading";
+  const states = models.list().map(({ state }) => state);
+  return states.every((state) => state === "failed") ? "failed" : "ready";
 }
 
-export function operationRoutes(app: Hono, gate: Gate, metrics: Metrics): void {
-  app.get("/health", (c) => c.json({ status: gate.state }, gate.state === "ready" ? 200 : 503));
-  app.get("/metrics", (c) =>
-    c.text(format(gate, metrics), 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }),
-  );
-}
-
-/** Prometheus' text format. */
-function format(gate: Gate, { promptTokens, completionTokens, responses }: Metrics): string {
-  const lines = [
-    "# HELP lianlu_requests_in_flight Requests that are being answered or wait for their turn.",
-    "# TYPE lianlu_requests_in_flight gauge",
-    `lianlu_requests_in_flight ${gate.inFlight}`,
-    "# HELP lianlu_responses_total Responses by status.",
-    "# TYPE lianlu_responses_total counter",
-    ...[...responses].map(([status, count]) => `lianlu_responses_total{status="${status}"} ${count}`),
-    "# HELP lianlu_tokens_total Tokens of finished requests.",
-    "# TYPE lianlu_tokens_total counter",
-    `lianlu_tokens_total{kind="prompt"} ${promptTokens}`,
-    `lianlu_tokens_total{kind="completion"} ${completionTokens}`,
-  ];
-  return `${lines.join("\n")}\n`;
+export function operationRoutes(app: Hono, context: ServerContext): void {
+  const { gate, models, metrics } = context;
+  app.get("/health", (c) => {
+    const status = serverState(context);
+    return c.json({ status, models: models.list() }, status === "ready" ? 200 : 503);
+  });
+  app.get("/metrics", async (c) => {
+    const loaded = models.loaded().map(async ({ id, statistics }) => {
+      // A model that dies just now has no figures; the others have.
+      const figures = await statistics?.().catch(() => undefined);
+      return figures ? [{ id, statistics: figures }] : [];
+    });
+    const text = metrics.format({ inFlight: gate.inFlight, models: (await Promise.all(loaded)).flat() });
+    return c.text(text, 200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" });
+  });
 }

@@ -1,0 +1,77 @@
+// The body of POST /v1/completions: raw prompts, as text or as ids.
+import { z } from "zod";
+import type { GenerateRequest } from "../../protocol/index.ts";
+import { given, parseBody } from "../body.ts";
+import { HttpError } from "../errors.ts";
+import { samplingShape, stopField, tokenLimit, toSampling } from "../sampling.ts";
+import { harmlessShape, responseFormatSchema, streamOptions } from "./chat-schema.ts";
+
+const maxPrompts = 256;
+const maxAnswers = 64;
+const maxTopLogprobs = 20;
+/** What the official API gives where no limit is given. */
+const defaultMaxTokens = 16;
+
+export const tokenIds = z.array(z.int().min(0).max(0x7fffffff)).min(1);
+/** One text or several, or one list of ids or several. */
+export const textsOrIds = z.union(
+  [z.string(), z.array(z.string()).min(1).max(maxPrompts), tokenIds, z.array(tokenIds).min(1).max(maxPrompts)],
+  { error: `expected a string, token ids, or a list of up to ${maxPrompts} of either` },
+);
+
+const completionRequestSchema = z.strictObject({
+  model: z.string(),
+  prompt: textsOrIds,
+  ...samplingShape,
+  ...harmlessShape,
+  max_tokens: z.int().min(0).optional(),
+  max_completion_tokens: z.int().min(0).optional(),
+  stop: stopField,
+  n: z.int().min(1).max(maxAnswers).optional(),
+  echo: z.boolean().optional(),
+  logprobs: z.int().min(0).max(maxTopLogprobs).optional(),
+  stream: z.boolean().optional(),
+  stream_options: streamOptions,
+  response_format: responseFormatSchema.optional(),
+});
+export type CompletionRequest = z.infer<typeof completionRequestSchema>;
+
+/** Reads a body. Throws HttpError 400 that names the field. */
+export function parseCompletionRequest(body: unknown): CompletionRequest {
+  const request = parseBody(completionRequestSchema, body, { best_of: 1, suffix: "" });
+  if (request.stream_options && !request.stream) {
+    throw new HttpError(400, "stream_options is for streams; set stream to true.", { param: "stream_options" });
+  }
+  if (maxTokensOf(request) === 0 && !request.echo) {
+    throw new HttpError(400, "max_tokens is 0, which is for echo alone.", { param: "max_tokens" });
+  }
+  return request;
+}
+
+export function maxTokensOf(request: CompletionRequest): number {
+  return tokenLimit(request.max_tokens, request.max_completion_tokens) ?? defaultMaxTokens;
+}
+
+export type Prompt = string | readonly number[];
+
+/** The prompts of a request, however they are written. */
+export function promptsOf(prompt: z.infer<typeof textsOrIds>): Prompt[] {
+  if (typeof prompt === "string") return [prompt];
+  return typeof prompt[0] === "number" ? [prompt as number[]] : (prompt as Prompt[]);
+}
+
+/** One prompt in protocol's terms; `maxTokens` is above 0. */
+export function toPromptRequest(request: CompletionRequest, prompt: Prompt): GenerateRequest {
+  const { stop, response_format: format } = request;
+  return {
+    input: typeof prompt === "string" ? { prompt } : { promptIds: prompt },
+    ...toSampling(request),
+    maxTokens: maxTokensOf(request),
+    ...given({
+      stop: typeof stop === "string" ? [stop] : stop,
+      logprobs: request.logprobs,
+      responseFormat:
+        format?.type === "json_schema" ? { type: "json_schema" as const, schema: format.json_schema.schema } : format,
+    }),
+  };
+}
