@@ -244,6 +244,8 @@ export function rotationOf(tape: Tape, decoder: Decoder, positions: Int32Array, 
     }
     longest = Math.max(longest, position + 1);
   }
+  const covered = runs?.reduce((sum, { rows }) => sum + rows, 0) ?? positions.length;
+  if (covered !== positions.length) throw new RangeError(`rope runs cover ${covered} rows of ${positions.length}`);
   if (!runs || runs.every((run) => run.rope === rope)) return { positions, tables: rope.tables(longest) };
   return {
     positions: Int32Array.from(positions, (_, row) => row),
