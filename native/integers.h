@@ -25,6 +25,20 @@ LIANLU_INLINE vb loadBytes(const uint8_t* p) { return {_mm512_loadu_si512(p)}; }
 LIANLU_INLINE void storeBytes(uint8_t* p, vb a) { _mm512_storeu_si512(p, a.x); }
 LIANLU_INLINE vb lowNibbles(vb a) { return {_mm512_and_si512(a.x, _mm512_set1_epi8(15))}; }
 LIANLU_INLINE vb highNibbles(vb a) { return lowNibbles({_mm512_srli_epi16(a.x, 4)}); }
+/** Pair `pair` (0..3, the lowest first) of the bits of each byte, as bits 4 and 5. */
+LIANLU_INLINE vb upperPairs(vb a, int pair) {
+  const __m512i moved = pair < 2 ? _mm512_slli_epi16(a.x, (unsigned)(4 - 2 * pair)) : _mm512_srli_epi16(a.x, (unsigned)(2 * pair - 4));
+  return {_mm512_and_si512(moved, _mm512_set1_epi8(0x30))};
+}
+LIANLU_INLINE vb either(vb a, vb b) { return {_mm512_or_si512(a.x, b.x)}; }
+/** 16 numbers, for `lookUp`. */
+LIANLU_INLINE vb loadTable(const int8_t* p) { return {_mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i*)p))}; }
+/** What codes 0..15 stand for. */
+LIANLU_INLINE vb lookUp(vb table, vb codes) { return {_mm512_shuffle_epi8(table.x, codes.x)}; }
+/** 16 int8 as floats. */
+LIANLU_INLINE vf loadInt8(const int8_t* p) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))};
+}
 /** sums + for each the four products of its weights with the same four int8 of x, packed in one int32. */
 LIANLU_INLINE vi dotNibbles(vi sums, vb weights, vi x) { return {_mm512_dpbusd_epi32(sums.x, weights.x, x.x)}; }
 /** Likewise for signed weights that are stored `weightBias` higher, without the bias taken away. */
@@ -56,6 +70,23 @@ LIANLU_INLINE vb lowNibbles(vb a) {
   return {_mm256_and_si256(a.low, mask), _mm256_and_si256(a.high, mask)};
 }
 LIANLU_INLINE vb highNibbles(vb a) { return lowNibbles({_mm256_srli_epi16(a.low, 4), _mm256_srli_epi16(a.high, 4)}); }
+LIANLU_INLINE __m256i upperPairs(__m256i a, int pair) {
+  const __m256i moved = pair < 2 ? _mm256_slli_epi16(a, 4 - 2 * pair) : _mm256_srli_epi16(a, 2 * pair - 4);
+  return _mm256_and_si256(moved, _mm256_set1_epi8(0x30));
+}
+LIANLU_INLINE vb upperPairs(vb a, int pair) { return {upperPairs(a.low, pair), upperPairs(a.high, pair)}; }
+LIANLU_INLINE vb either(vb a, vb b) { return {_mm256_or_si256(a.low, b.low), _mm256_or_si256(a.high, b.high)}; }
+LIANLU_INLINE vb loadTable(const int8_t* p) {
+  const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i*)p));
+  return {table, table};
+}
+LIANLU_INLINE vb lookUp(vb table, vb codes) {
+  return {_mm256_shuffle_epi8(table.low, codes.low), _mm256_shuffle_epi8(table.high, codes.high)};
+}
+LIANLU_INLINE __m256 loadInt8x8(const int8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+}
+LIANLU_INLINE vf loadInt8(const int8_t* p) { return {loadInt8x8(p), loadInt8x8(p + 8)}; }
 // Pairs are summed in int16: 15 * 127 * 2 and 128 * 127 * 2 both fit.
 LIANLU_INLINE __m256i dotUnsigned(__m256i sums, __m256i weights, __m256i x) {
   return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(weights, x), _mm256_set1_epi16(1)));
@@ -100,6 +131,28 @@ LIANLU_INLINE vb lowNibbles(vb a) {
 LIANLU_INLINE vb highNibbles(vb a) {
   for (int i = 0; i < 4; i++) a.x[i] = vshrq_n_u8(a.x[i], 4);
   return a;
+}
+LIANLU_INLINE vb upperPairs(vb a, int pair) {
+  for (int i = 0; i < 4; i++) a.x[i] = vandq_u8(vshlq_u8(a.x[i], vdupq_n_s8((int8_t)(4 - 2 * pair))), vdupq_n_u8(0x30));
+  return a;
+}
+LIANLU_INLINE vb either(vb a, vb b) {
+  for (int i = 0; i < 4; i++) a.x[i] = vorrq_u8(a.x[i], b.x[i]);
+  return a;
+}
+LIANLU_INLINE vb loadTable(const int8_t* p) {
+  const uint8x16_t table = vreinterpretq_u8_s8(vld1q_s8(p));
+  return {{table, table, table, table}};
+}
+LIANLU_INLINE vb lookUp(vb table, vb codes) {
+  for (int i = 0; i < 4; i++) codes.x[i] = vqtbl1q_u8(table.x[i], codes.x[i]);
+  return codes;
+}
+LIANLU_INLINE vf loadInt8(const int8_t* p) {
+  return each([=](int i) {
+    const int16x8_t wide = vmovl_s8(vld1_s8(p + i / 2 * 8));
+    return vcvtq_f32_s32(vmovl_s16(i % 2 == 0 ? vget_low_s16(wide) : vget_high_s16(wide)));
+  });
 }
 LIANLU_INLINE vi dotBytes(vi sums, vb weights, vi x) {
   for (int i = 0; i < 4; i++) {
@@ -152,6 +205,26 @@ LIANLU_INLINE vb lowNibbles(vb a) {
 LIANLU_INLINE vb highNibbles(vb a) {
   for (int i = 0; i < 4 * lanes; i++) a.x[i] >>= 4;
   return a;
+}
+LIANLU_INLINE vb upperPairs(vb a, int pair) {
+  for (int i = 0; i < 4 * lanes; i++) a.x[i] = (uint8_t)((a.x[i] >> (2 * pair) & 3) << 4);
+  return a;
+}
+LIANLU_INLINE vb either(vb a, vb b) {
+  for (int i = 0; i < 4 * lanes; i++) a.x[i] |= b.x[i];
+  return a;
+}
+LIANLU_INLINE vb loadTable(const int8_t* p) {
+  vb result;
+  for (int i = 0; i < 4 * lanes; i++) result.x[i] = (uint8_t)p[i % 16];
+  return result;
+}
+LIANLU_INLINE vb lookUp(vb table, vb codes) {
+  for (int i = 0; i < 4 * lanes; i++) codes.x[i] = table.x[codes.x[i]];
+  return codes;
+}
+LIANLU_INLINE vf loadInt8(const int8_t* p) {
+  return each([=](int i) { return (float)p[i]; });
 }
 LIANLU_INLINE vi dotBytes(vi sums, vb weights, vi x) {
   for (int i = 0; i < lanes; i++) {

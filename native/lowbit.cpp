@@ -1,17 +1,15 @@
-// Low-bit weights: to and from blocks, into panels, and their product with activations rounded to int8.
+// The product by low-bit weights: activations rounded to int8, then panels in tiles.
 #include "lowbit.h"
 
-#include "half.h"
 #include "lowbit_tile.h"
+#include "lowbit_unpack.h"
 #include "pool.h"
 
 namespace lianlu::LIANLU_ISA {
 
 namespace {
 
-/** Blocks along the input that all rows of a claim take before the next: they stay in the first-level cache. */
-constexpr long chunkBlocks = 16;
-/** From this many tiles of rows on, 4-bit weights are unpacked once for all instead of in each. */
+/** From this many tiles of rows on, q4_0 is unpacked once for all instead of in each. */
 constexpr long unpackTiles = 4;
 /** Bytes that a single row asks memory for ahead of its reading: pages end where the processor's own foresight does. */
 constexpr long rowAhead = 4096;
@@ -19,101 +17,10 @@ constexpr long rowAhead = 4096;
 constexpr long claimRows = 16l * lowBitRows;
 /** Bytes of packed weights that one claim of a single row takes. */
 constexpr long claimBytes = 128l << 10;
-/** Numbers that one claim of rounding takes, and blocks that one claim of conversion takes. */
-constexpr long claimNumbers = 1l << 14, claimBlocks = 512;
+/** Numbers that one claim of rounding takes. */
+constexpr long claimNumbers = 1l << 14;
 /** Products below which waking other threads costs more than it brings. */
 constexpr long alone = 1l << 20;
-
-constexpr long ceilDivide(long a, long b) { return (a + b - 1) / b; }
-constexpr long least(long a, long b) { return a < b ? a : b; }
-
-/** What an unsigned weight is too high by, as it is packed. */
-constexpr int offsetOf(WeightScheme scheme) { return scheme == WeightScheme::q8_0 ? weightBias : 8; }
-
-// ---- blocks -----------------------------------------------------------------
-
-float inverse(float scale) { return scale == 0 ? 0 : 1 / scale; }
-
-/** A level as a whole number, whatever x is. */
-int clampLevel(float x, int lowest, int highest) { return x > (float)lowest ? x < (float)highest ? (int)x : highest : lowest; }
-
-/** To the nearest, halves away from zero. */
-float roundAway(float x) {
-  const double shifted = (double)__builtin_fabsf(x) + 0.5;
-  return __builtin_copysignf((float)(long)(shifted < 1e6 ? shifted : 1e6), x);
-}
-
-void quantizeBlock(uint8_t* block, const float* x, WeightScheme scheme) {
-  float most = 0;
-  for (long i = 0; i < blockSize; i++) most = __builtin_fabsf(x[i]) > __builtin_fabsf(most) ? x[i] : most;
-  const float scale = scheme == WeightScheme::q8_0 ? __builtin_fabsf(most) / 127 : most / -8;
-  const uint16_t half = halfOf(scale);
-  memcpy(block, &half, sizeof half);
-  const float factor = inverse(scale);
-  if (scheme == WeightScheme::q8_0) {
-    for (long i = 0; i < blockSize; i++) block[2 + i] = (uint8_t)clampLevel(roundAway(x[i] * factor), -127, 127);
-    return;
-  }
-  for (long i = 0; i < blockSize / 2; i++) {
-    const int low = clampLevel(x[i] * factor + 8.5f, 0, 15), high = clampLevel(x[i + blockSize / 2] * factor + 8.5f, 0, 15);
-    block[2 + i] = (uint8_t)(low | high << 4);
-  }
-}
-
-/** Weight i of a block, signed. */
-LIANLU_INLINE int levelAt(const uint8_t* block, long i, WeightScheme scheme) {
-  if (scheme == WeightScheme::q8_0) return (int8_t)block[2 + i];
-  const int both = block[2 + i % (blockSize / 2)];
-  return (i < blockSize / 2 ? both & 15 : both >> 4) - 8;
-}
-
-LIANLU_INLINE uint16_t scaleOf(const uint8_t* block) {
-  uint16_t half;
-  memcpy(&half, block, sizeof half);
-  return half;
-}
-
-void quantize(uint8_t* blocks, const float* x, long count, WeightScheme scheme) {
-  parallelFor(count / blockSize, claimBlocks, [&](long begin, long end, int) {
-    for (long b = begin; b < end; b++) quantizeBlock(blocks + b * blockBytes(scheme), x + b * blockSize, scheme);
-  });
-}
-
-void dequantize(float* out, const uint8_t* blocks, long count, WeightScheme scheme) {
-  parallelFor(count / blockSize, claimBlocks, [&](long begin, long end, int) {
-    for (long b = begin; b < end; b++) {
-      const uint8_t* block = blocks + b * blockBytes(scheme);
-      const float scale = floatOf(scaleOf(block));
-      for (long i = 0; i < blockSize; i++) out[b * blockSize + i] = scale * (float)levelAt(block, i, scheme);
-    }
-  });
-}
-
-void packQuantized(uint8_t* packed, const uint8_t* blocks, long outputs, long inputs, WeightScheme scheme) {
-  const long perRow = inputs / blockSize, bytes = packedBlockBytes(scheme);
-  parallelFor(ceilDivide(outputs, panelOutputs), 1, [&](long begin, long end, int) {
-    for (long panel = begin; panel < end; panel++) {
-      for (long b = 0; b < perRow; b++) {
-        uint8_t* to = packed + (panel * perRow + b) * bytes;
-        uint8_t* weights = to + 2 * panelOutputs;
-        memset(to, 0, (size_t)bytes);
-        for (long j = 0; j < least(outputs - panel * panelOutputs, panelOutputs); j++) {
-          const uint8_t* block = blocks + ((panel * panelOutputs + j) * perRow + b) * blockBytes(scheme);
-          memcpy(to + 2 * j, block, 2);
-          for (long i = 0; i < blockSize; i++) {
-            const int level = levelAt(block, i, scheme) + offsetOf(scheme);
-            const long four = i / 4, place = 4 * j + i % 4;
-            if (scheme == WeightScheme::q8_0) {
-              weights[four * fourBytes + place] = (uint8_t)level;
-            } else {
-              weights[four / 2 * fourBytes + place] |= (uint8_t)(level << (four % 2 * 4));
-            }
-          }
-        }
-      }
-    }
-  });
-}
 
 // ---- activations ------------------------------------------------------------
 
@@ -124,10 +31,11 @@ struct RoundedRow {
   int8_t* levels;
   float* scales;
   int32_t* starts;
+  float* sums;
 };
 
 /** A block that holds anything but numbers gets the scale NaN. */
-void roundActivations(const RoundedRow& to, const float* x, long blocks, int offset) {
+void roundActivations(const RoundedRow& to, const float* x, long blocks, const Form& form, int offset) {
   for (long b = 0; b < blocks; b++) {
     const vf low = load(x + b * blockSize), high = load(x + b * blockSize + lanes);
     const float largestHere = largest(max(abs(low), abs(high)));
@@ -138,91 +46,117 @@ void roundActivations(const RoundedRow& to, const float* x, long blocks, int off
     float levels[blockSize];
     store(levels, rounded[0]);
     store(levels + lanes, rounded[1]);
-    int total = 0;
+    int totals[2] = {0, 0};
     for (long i = 0; i < blockSize; i++) {
       const int level = check == 0 ? (int)levels[i] : 0;
       to.levels[b * blockSize + i] = (int8_t)level;
-      total += level;
+      totals[i / 16] += level;
     }
-    to.scales[b] = largestHere / 127 + check;
-    to.starts[b] = -offset * total;
+    if (form.span == blockSize) totals[0] += totals[1];
+    for (long s = 0; s < form.spans(); s++) {
+      const long at = b * form.spans() + s;
+      const float scale = largestHere / 127 + check;
+      to.scales[at] = scale;
+      if (form.hasMinimum()) to.sums[at] = scale * (float)totals[s];
+      else to.starts[at] = -offset * totals[s];
+    }
   }
 }
 
 // ---- the product ------------------------------------------------------------
 
 /** A product as threads see it. */
+template <WeightScheme scheme>
 struct LowBitProduct {
+  static constexpr Form form = formOf(scheme);
+  /** Whether tiles can read the codes as they are packed. */
+  static constexpr bool direct = scheme == WeightScheme::q8_0 || scheme == WeightScheme::q4_0;
+  static constexpr TileKind packedKind{form.codes == Codes::bytes ? Weights::bytes : Weights::nibbles, form.span, false};
+  static constexpr TileKind unpackedKind{form.codes == Codes::coded ? Weights::unpackedSigned : Weights::unpackedUnsigned, form.span,
+                                         form.hasMinimum()};
+  /** What an unsigned weight is too high by, as tiles see it. */
+  static constexpr int offset = form.codes == Codes::bytes || form.codes == Codes::coded ? weightBias : form.offset;
+
   float* out;
   const uint8_t* packed;
   long rows, outputs;
-  WeightScheme scheme;
   Activations x;
 
-  long panelBytes() const { return x.blocks * packedBlockBytes(scheme); }
+  long blocks() const { return x.inputs / blockSize; }
+  long panelBytes() const { return form.panelBytes(blocks()); }
   int columns(long panel) const { return (int)least(outputs - panel * panelOutputs, panelOutputs); }
 
   void rowByPanel(long panel) const {
-    const long bytes = packedBlockBytes(scheme);
-    const uint8_t* from = packed + panel * panelBytes();
-    const PanelBlocks blocks{from + 2 * panelOutputs, from, bytes, bytes, from + rowAhead, bytes};
-    tileOf(1, false)(out + panel * panelOutputs, outputs, columns(panel), x, 0, 0, x.blocks, blocks, false);
+    if constexpr (direct) {
+      const uint8_t* from = packed + panel * panelBytes();
+      const long bytes = form.blockBytes();
+      const PanelSpans spans{from + form.scaleBytes(), from, nullptr, bytes, bytes, from + rowAhead, bytes};
+      lowBitTile<1, packedKind>(out + panel * panelOutputs, outputs, columns(panel), x, 0, 0, x.spans, spans, false);
+    }
   }
 
   /** Rows begin..end by one panel, a chunk of blocks at a time. */
-  void rowsByPanel(long panel, long begin, long end, void* room) const {
-    const long bytes = packedBlockBytes(scheme), tiles = ceilDivide(end - begin, lowBitRows);
-    const bool unpacks = scheme == WeightScheme::q4_0 && tiles >= unpackTiles;
-    for (long first = 0; first < x.blocks; first += chunkBlocks) {
-      const long count = least(chunkBlocks, x.blocks - first);
-      const uint8_t* from = packed + panel * panelBytes() + first * bytes;
-      PanelBlocks blocks{from + 2 * panelOutputs, from, bytes, bytes, from + chunkBlocks * bytes, bytes};
-      if (unpacks) unpack(blocks, count, room);
+  void rowsByPanel(long panel, long begin, long end, Unpacked& room) const {
+    const long tiles = ceilDivide(end - begin, lowBitRows);
+    const bool unpacks = !direct || (form.codes != Codes::bytes && tiles >= unpackTiles);
+    for (long first = 0; first < blocks(); first += chunkBlocks) {
+      const long count = least(chunkBlocks, blocks() - first), bytes = form.blockBytes();
+      const uint8_t* from = packed + panel * panelBytes() + form.panelBytes(first);
+      PanelSpans spans{from + form.scaleBytes(), from, nullptr, bytes, bytes, from + form.panelBytes(count), bytes / form.spans()};
+      if (unpacks) {
+        if constexpr (form.codes != Codes::bytes) unpack<scheme>(room, from, count);
+        spans.codes = room.codes;
+        spans.scales = room.scales;
+        spans.minimums = room.minimums;
+        spans.codeStep = form.span * panelOutputs;
+        spans.scaleStep = panelOutputs * sizeof(float);
+      }
       // Tiles of nearly the same height; the first fetches the next chunk meanwhile.
       for (long t = 0; t < tiles; t++) {
         const long row = begin + (end - begin) * t / tiles, rowsHere = begin + (end - begin) * (t + 1) / tiles - row;
         float* to = out + row * outputs + panel * panelOutputs;
-        tileOf(rowsHere, unpacks)(to, outputs, columns(panel), x, row, first, count, blocks, first > 0);
-        blocks.aheadStep = 0;
+        const Tile tile = tileOf<lowBitRows>(rowsHere, unpacks);
+        tile(to, outputs, columns(panel), x, row, first * form.spans(), count * form.spans(), spans, first > 0);
+        spans.aheadStep = 0;
       }
     }
   }
 
-  static void unpack(PanelBlocks& blocks, long count, void* room) {
-    float* scales = static_cast<float*>(room);
-    uint8_t* weights = reinterpret_cast<uint8_t*>(scales + chunkBlocks * panelOutputs);
-    for (long b = 0; b < count; b++) {
-      const uint8_t* from = blocks.weights + b * blocks.weightStep;
-      const uint16_t* halves = reinterpret_cast<const uint16_t*>(from - 2 * panelOutputs);
-      for (int u = 0; u < 2; u++) {
-        store(scales + b * panelOutputs + u * lanes, loadF16(halves + u * lanes));
-        for (int f = 0; f < fours; f += 2) {
-          const vb both = loadBytes(from + f / 2 * fourBytes + u * vectorBytes);
-          uint8_t* to = weights + (b * fours + f) * fourBytes + u * vectorBytes;
-          storeBytes(to, lowNibbles(both));
-          storeBytes(to + fourBytes, highNibbles(both));
-        }
-      }
-    }
-    blocks.weights = weights;
-    blocks.scales = scales;
-    blocks.weightStep = fours * fourBytes;
-    blocks.scaleStep = panelOutputs * sizeof(float);
-  }
+  using Tile = void (*)(float*, long, int, const Activations&, long, long, long, const PanelSpans&, bool);
 
-  using Tile = void (*)(float*, long, int, const Activations&, long, long, long, const PanelBlocks&, bool);
-
+  /** The tile of `wanted` rows, which are at most `rows`. */
   template <int rows>
-  Tile tileOfAtMost(long wanted, bool unpacked) const {
-    if (wanted == rows) {
-      return scheme == WeightScheme::q8_0 ? lowBitTile<rows, Weights::bytes>
-             : unpacked                   ? lowBitTile<rows, Weights::unpackedNibbles>
-                                          : lowBitTile<rows, Weights::nibbles>;
+  static Tile tileOf(long wanted, bool unpacked) {
+    if constexpr (rows > 1) {
+      if (wanted < rows) return tileOf<rows - 1>(wanted, unpacked);
     }
-    if constexpr (rows > 1) return tileOfAtMost<rows - 1>(wanted, unpacked);
-    return nullptr;
+    if constexpr (direct) {
+      if (!unpacked) return lowBitTile<rows, packedKind>;
+    }
+    if constexpr (form.codes == Codes::bytes) return nullptr;
+    else return lowBitTile<rows, unpackedKind>;
   }
-  Tile tileOf(long rows, bool unpacked) const { return tileOfAtMost<lowBitRows>(rows, unpacked); }
+
+  void run() const {
+    const long panels = ceilDivide(outputs, panelOutputs);
+    const bool inPlace = rows * outputs * x.inputs <= alone;
+    if (direct && rows == 1) {
+      parallelFor(panels, inPlace ? panels : ceilDivide(claimBytes, panelBytes()), [&](long begin, long end, int) {
+        for (long panel = begin; panel < end; panel++) rowByPanel(panel);
+      });
+      return;
+    }
+    const ThreadScratch own = threadScratch(sizeof(Unpacked));
+    // Claims run over the panels for some rows, then for the next rows: activations stay, weights stream.
+    const long parts = ceilDivide(rows, claimRows), grain = rows > lowBitRows ? 1 : ceilDivide(claimBytes, panelBytes());
+    parallelFor(panels * parts, inPlace ? panels * parts : grain, [&](long begin, long end, int thread) {
+      for (long claim = begin; claim < end; claim++) {
+        const long part = claim / panels;
+        Unpacked& room = *static_cast<Unpacked*>(own.of(thread));
+        rowsByPanel(claim % panels, rows * part / parts, rows * (part + 1) / parts, room);
+      }
+    });
+  }
 };
 
 void matmulPacked(float* out, const float* x, const uint8_t* packed, long rows, long outputs, long inputs, WeightScheme scheme) {
@@ -231,37 +165,28 @@ void matmulPacked(float* out, const float* x, const uint8_t* packed, long rows, 
     memset(out, 0, (size_t)(rows * outputs) * sizeof(float));
     return;
   }
-  const long blocks = inputs / blockSize, panels = ceilDivide(outputs, panelOutputs);
-  char* room = static_cast<char*>(sharedScratch((size_t)(rows * (inputs + 8 * blocks) + 64)));
-  float* scales = reinterpret_cast<float*>(room);
-  int32_t* starts = reinterpret_cast<int32_t*>(scales + rows * blocks);
-  int8_t* levels = reinterpret_cast<int8_t*>(starts + rows * blocks);
-  parallelFor(rows, ceilDivide(claimNumbers, inputs), [&](long begin, long end, int) {
-    for (long r = begin; r < end; r++) {
-      roundActivations({levels + r * inputs, scales + r * blocks, starts + r * blocks}, x + r * inputs, blocks, offsetOf(scheme));
-    }
-  });
-  const LowBitProduct product{out, packed, rows, outputs, scheme, {levels, scales, starts, inputs, blocks}};
-  const bool inPlace = rows * outputs * inputs <= alone;
-  if (rows == 1) {
-    parallelFor(panels, inPlace ? panels : ceilDivide(claimBytes, product.panelBytes()), [&](long begin, long end, int) {
-      for (long panel = begin; panel < end; panel++) product.rowByPanel(panel);
+  withScheme(scheme, [&](auto is) {
+    using Product = LowBitProduct<decltype(is)::scheme>;
+    const long blocks = inputs / blockSize, spans = inputs / Product::form.span;
+    char* room = static_cast<char*>(sharedScratch((size_t)(rows * (inputs + 8 * spans) + 64)));
+    float* scales = reinterpret_cast<float*>(room);
+    // Starts or sums, whichever the form needs.
+    char* rest = reinterpret_cast<char*>(scales + rows * spans);
+    int32_t* starts = reinterpret_cast<int32_t*>(rest);
+    float* sums = reinterpret_cast<float*>(rest);
+    int8_t* levels = reinterpret_cast<int8_t*>(rest + rows * spans * 4);
+    parallelFor(rows, ceilDivide(claimNumbers, inputs), [&](long begin, long end, int) {
+      for (long r = begin; r < end; r++) {
+        const RoundedRow to{levels + r * inputs, scales + r * spans, starts + r * spans, sums + r * spans};
+        roundActivations(to, x + r * inputs, blocks, Product::form, Product::offset);
+      }
     });
-    return;
-  }
-  const ThreadScratch own = threadScratch(chunkBlocks * (panelOutputs * sizeof(float) + fours * fourBytes));
-  // Claims run over the panels for some rows, then for the next rows: activations stay, weights stream.
-  const long parts = ceilDivide(rows, claimRows);
-  parallelFor(panels * parts, inPlace ? panels * parts : 1, [&](long begin, long end, int thread) {
-    for (long claim = begin; claim < end; claim++) {
-      const long part = claim / panels;
-      product.rowsByPanel(claim % panels, rows * part / parts, rows * (part + 1) / parts, own.of(thread));
-    }
+    Product{out, packed, rows, outputs, {levels, scales, starts, sums, inputs, spans}}.run();
   });
 }
 
 }  // namespace
 
-const LowBitKernels lowBitKernels = {quantize, dequantize, packQuantized, matmulPacked};
+const LowBitKernels lowBitKernels = {quantize, dequantize, packQuantized, packAffine, matmulPacked};
 
 }  // namespace lianlu::LIANLU_ISA

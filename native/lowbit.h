@@ -1,5 +1,5 @@
-// Products by weights of 8 and 4 bits, in blocks of 32 along the input with one half-precision scale each.
-// Blocks come in the ggml layout: the scale, then 32 int8 (q8_0) or 16 bytes of two nibbles, i and i + 16 (q4_0).
+// Products by weights of 2 to 8 bits with scales for short spans along the input. Blocks come in the ggml layouts.
+// What a scheme's weights are, and how they lie once packed, is in lowbit_form.h.
 #pragma once
 
 #include <stdint.h>
@@ -8,28 +8,34 @@
 
 namespace lianlu {
 
-enum class WeightScheme { q8_0, q4_0 };
+/** The last two are no file format: 4-bit levels with a float scale and minimum for each 32 or 128 inputs. */
+enum class WeightScheme { q8_0, q4_0, q4_1, q5_0, q5_1, q2_k, q3_k, q4_k, q5_k, q6_k, iq4_nl, iq2_xxs, affine_32, affine_128 };
 
-/** Weights, or activations, that share a scale. */
+/** Activations that share a scale; also the inputs of one packed block. */
 constexpr long blockSize = 32;
-/** Bytes of a block in the ggml layout. */
-constexpr long blockBytes(WeightScheme scheme) { return scheme == WeightScheme::q8_0 ? 34 : 18; }
-
-/** Outputs side by side in a packed weight, which is [ceil(outputs / 32)][inputs / 32] packed blocks: */
+/** Outputs side by side in a packed weight. */
 constexpr long panelOutputs = 32;
-/** 32 half-precision scales, then for each four inputs 32 times four weights; with 4 bits two such fours share a byte. */
-constexpr long packedBlockBytes(WeightScheme scheme) {
-  return panelOutputs * (2 + (scheme == WeightScheme::q8_0 ? blockSize : blockSize / 2));
-}
+
+/** Levels 0..15 a byte [outputs, inputs]; scales and zeros [outputs, inputs / groupSize]: weight = (level - zero) * scale. */
+struct AffineWeights {
+  const uint8_t* levels;
+  const float* scales;
+  const float* zeros;
+  long groupSize;
+};
 
 struct LowBitKernels {
+  /** q8_0 and q4_0. */
   void (*quantize)(uint8_t* blocks, const float* x, long count, WeightScheme scheme);
   void (*dequantize)(float* out, const uint8_t* blocks, long count, WeightScheme scheme);
-  /** Blocks [outputs, inputs / 32] into panels; the layout depends on the instruction set. */
+  /** Blocks, row after row of outputs, into panels; the layout depends on the instruction set. */
   void (*packQuantized)(uint8_t* packed, const uint8_t* blocks, long outputs, long inputs, WeightScheme scheme);
+  /** Into panels of affine_32 or affine_128, of which groupSize must be a multiple. */
+  void (*packAffine)(uint8_t* packed, const AffineWeights& weights, long outputs, long inputs, WeightScheme scheme);
   /**
    * out[rows, outputs] = x[rows, inputs] weight^T. A row of x is rounded to int8 in blocks of 32, scale amax / 127.
-   * Each output adds its blocks in order, integer sum times the product of the scales.
+   * Each output adds its spans in order: the integer sum times the product of the scales, then, where the scheme has one,
+   * the weights' minimum times the sum of the rounded activations.
    */
   void (*matmulPacked)(float* out, const float* x, const uint8_t* packed, long rows, long outputs, long inputs, WeightScheme scheme);
 };

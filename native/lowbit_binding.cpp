@@ -23,6 +23,16 @@ void defineLowBit(napi_env env, napi_value exports) {
     const long outputs = arguments.integer(), inputs = arguments.integer();
     lowBitKernels().packQuantized(packed, blocks, outputs, inputs, static_cast<WeightScheme>(arguments.integer()));
   });
+  define(env, exports, "packAffine", [](Arguments& arguments) {
+    uint8_t* packed = arguments.bytes();
+    AffineWeights weights;
+    weights.levels = arguments.bytes();
+    weights.scales = arguments.floats();
+    weights.zeros = arguments.floats();
+    weights.groupSize = arguments.integer();
+    const long outputs = arguments.integer(), inputs = arguments.integer();
+    lowBitKernels().packAffine(packed, weights, outputs, inputs, static_cast<WeightScheme>(arguments.integer()));
+  });
   define(env, exports, "matmulPackedLowBit", [](Arguments& arguments) {
     float* out = arguments.floats();
     const float* x = arguments.floats();

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "integers.h"
-#include "lowbit.h"
+#include "lowbit_parts.h"
 
 namespace lianlu::LIANLU_ISA {
 
@@ -15,74 +15,91 @@ constexpr int lowBitRows = 3, lowBitVectors = 1;
 constexpr int lowBitRows = 2, lowBitVectors = 1;
 #endif
 
-/** Fours of inputs in a block. */
-constexpr int fours = blockSize / 4;
-/** Bytes of one four of a panel, and of the sums of one vector in it. */
-constexpr long fourBytes = 4 * panelOutputs, vectorBytes = 4 * lanes;
+/** Bytes of the sums of one vector in a four of a panel. */
+constexpr long vectorBytes = 4 * lanes;
 
 LIANLU_INLINE int clampLanes(long count) { return (int)(count < 0 ? 0 : count > lanes ? lanes : count); }
 
-/** Rows of activations rounded to int8: levels [rows, inputs], and for each block its scale and where a sum starts. */
+/**
+ * Rows of activations rounded to int8: levels [rows, inputs], and for each span that weights share a scale over, the
+ * activations' scale and one of: where an integer sum starts (minus the weights' offset times the sum of the levels), or
+ * the sum of the rounded activations, by which a minimum is multiplied.
+ */
 struct Activations {
   const int8_t* levels;
   const float* scales;
-  /** Minus the weights' offset times the sum of the block's levels. */
   const int32_t* starts;
+  const float* sums;
   /** From one row to the next. */
-  long inputs, blocks;
+  long inputs, spans;
 };
 
-/** How a panel's weights lie: as they are packed, with half-precision scales, or 4 bits unpacked to bytes, with floats. */
-enum class Weights { bytes, nibbles, unpackedNibbles };
+/**
+ * How a panel's codes lie. bytes and nibbles: as they are packed, with half-precision scales for 32 inputs. unpackedSigned
+ * and unpackedUnsigned: a byte a code, with float scales.
+ */
+enum class Weights { bytes, nibbles, unpackedSigned, unpackedUnsigned };
 
-/** Blocks of one panel. */
-struct PanelBlocks {
-  const uint8_t* weights;
+/** What a tile is made for. */
+struct TileKind {
+  Weights weights;
+  long span;
+  bool minimum;
+};
+
+/** Spans of one panel. */
+struct PanelSpans {
+  const uint8_t* codes;
   const void* scales;
-  /** Bytes from one block to the next, of weights and of scales. */
-  long weightStep, scaleStep;
-  /** What to ask memory for meanwhile, `aheadStep` bytes a block; 0 for nothing. */
+  const float* minimums;
+  /** Bytes from one span to the next, of codes and of scales; minimums lie like the scales. */
+  long codeStep, scaleStep;
+  /** What to ask memory for meanwhile, `aheadStep` bytes a span; 0 for nothing. */
   const uint8_t* ahead;
   long aheadStep;
 };
 
-/** 8 fours of one block: adds them to the integers of each row, in `chains` sums of their own where few rows leave time. */
-template <int rows, int chains, Weights kind>
-LIANLU_INLINE void addFours(vi (*integers)[lowBitVectors][chains], const uint8_t* weights, const int8_t* levels, long inputs) {
+/** The fours of one span: adds them to the integers of each row, in `chains` sums of their own where few rows leave time. */
+template <int rows, int chains, TileKind kind>
+LIANLU_INLINE void addFours(vi (*integers)[lowBitVectors][chains], const uint8_t* codes, const int8_t* levels, long inputs) {
+  constexpr bool nibbles = kind.weights == Weights::nibbles;
+  constexpr bool isSigned = kind.weights == Weights::bytes || kind.weights == Weights::unpackedSigned;
+  constexpr int pairs = (int)kind.span / 8;
   LIANLU_UNROLL
-  for (int f = 0; f < fours; f += 2) {
+  for (int f = 0; f < pairs; f++) {
     vb w[2][lowBitVectors];
     LIANLU_UNROLL
     for (int u = 0; u < lowBitVectors; u++) {
-      if constexpr (kind == Weights::nibbles) {
-        const vb both = loadBytes(weights + f / 2 * fourBytes + u * vectorBytes);
+      if constexpr (nibbles) {
+        const vb both = loadBytes(codes + f * fourBytes + u * vectorBytes);
         w[0][u] = lowNibbles(both);
         w[1][u] = highNibbles(both);
       } else {
-        w[0][u] = loadBytes(weights + f * fourBytes + u * vectorBytes);
-        w[1][u] = loadBytes(weights + (f + 1) * fourBytes + u * vectorBytes);
+        w[0][u] = loadBytes(codes + f * fourBytes + u * vectorBytes);
+        w[1][u] = loadBytes(codes + (f + pairs) * fourBytes + u * vectorBytes);
       }
     }
     LIANLU_UNROLL
     for (int odd = 0; odd < 2; odd++) {
       LIANLU_UNROLL
       for (int i = 0; i < rows; i++) {
-        const vi four = broadcastFour(levels + i * inputs + 4 * (f + odd));
+        const vi four = broadcastFour(levels + i * inputs + 4 * (f + odd * pairs));
         LIANLU_UNROLL
         for (int u = 0; u < lowBitVectors; u++) {
           vi& to = integers[i][u][odd % chains];
-          to = kind == Weights::bytes ? dotBytes(to, w[odd][u], four) : dotNibbles(to, w[odd][u], four);
+          to = isSigned ? dotBytes(to, w[odd][u], four) : dotNibbles(to, w[odd][u], four);
         }
       }
     }
   }
 }
 
-/** out[rows, columns] = or += x weight^T over `count` blocks; x begins at row `row`, block `first`, the panel at its own. */
-template <int rows, Weights kind>
+/** out[rows, columns] = or += x weight^T over `count` spans; x begins at row `row`, span `first`, the panel at its own. */
+template <int rows, TileKind kind>
 void lowBitTile(float* out, long outStep, int columns, const Activations& x, long row, long first, long count,
-                const PanelBlocks& panel, bool accumulate) {
+                const PanelSpans& panel, bool accumulate) {
   constexpr int chains = rows <= 2 ? 2 : 1;
+  constexpr bool halves = kind.weights == Weights::bytes || kind.weights == Weights::nibbles;
   for (int v = 0; v < 2; v += lowBitVectors) {
     const int width = columns - v * lanes;
     if (width <= 0) return;
@@ -95,43 +112,51 @@ void lowBitTile(float* out, long outStep, int columns, const Activations& x, lon
         sums[i][u] = accumulate ? loadFirst(to + i * outStep + u * lanes, clampLanes(width - u * lanes)) : zero();
       }
     }
-    const uint8_t* weights = panel.weights + v * vectorBytes;
-    const char* panelScales = static_cast<const char*>(panel.scales);
-    const int8_t* levels = x.levels + row * x.inputs + first * blockSize;
-    long block = row * x.blocks + first;
-    for (long b = 0; b < count; b++) {
-      for (long line = 0; line < panel.aheadStep; line += 64) prefetch(panel.ahead + b * panel.aheadStep + line);
+    const uint8_t* codes = panel.codes + v * vectorBytes;
+    const char* scalesAt = static_cast<const char*>(panel.scales);
+    const char* minimumsAt = reinterpret_cast<const char*>(panel.minimums);
+    const int8_t* levels = x.levels + row * x.inputs + first * kind.span;
+    long span = row * x.spans + first;
+    for (long s = 0; s < count; s++) {
+      for (long line = 0; line < panel.aheadStep; line += 64) prefetch(panel.ahead + s * panel.aheadStep + line);
       vi integers[rows][lowBitVectors][chains];
       LIANLU_UNROLL
       for (int i = 0; i < rows; i++) {
-        const vi start = broadcastInt(x.starts[block + i * x.blocks]);
+        const vi start = broadcastInt(kind.minimum ? 0 : x.starts[span + i * x.spans]);
         LIANLU_UNROLL
         for (int u = 0; u < lowBitVectors; u++) {
           integers[i][u][0] = start;
           if (chains == 2) integers[i][u][chains - 1] = broadcastInt(0);
         }
       }
-      addFours<rows, chains, kind>(integers, weights, levels, x.inputs);
-      vf scales[lowBitVectors];
+      addFours<rows, chains, kind>(integers, codes, levels, x.inputs);
+      vf scales[lowBitVectors], minimums[lowBitVectors];
       LIANLU_UNROLL
       for (int u = 0; u < lowBitVectors; u++) {
         const long at = (v + u) * lanes;
-        scales[u] = kind == Weights::unpackedNibbles ? load((const float*)panelScales + at) : loadF16((const uint16_t*)panelScales + at);
+        scales[u] = halves ? loadF16((const uint16_t*)scalesAt + at) : load((const float*)scalesAt + at);
+        if constexpr (kind.minimum) minimums[u] = load((const float*)minimumsAt + at);
       }
       LIANLU_UNROLL
       for (int i = 0; i < rows; i++) {
-        const vf scale = broadcast(x.scales[block + i * x.blocks]);
+        const vf scale = broadcast(x.scales[span + i * x.spans]);
         LIANLU_UNROLL
         for (int u = 0; u < lowBitVectors; u++) {
           vi total = integers[i][u][0];
           if (chains == 2) total = add(total, integers[i][u][chains - 1]);
           sums[i][u] = fma(toFloats(total), mul(scales[u], scale), sums[i][u]);
         }
+        if constexpr (kind.minimum) {
+          const vf total = broadcast(x.sums[span + i * x.spans]);
+          LIANLU_UNROLL
+          for (int u = 0; u < lowBitVectors; u++) sums[i][u] = fma(minimums[u], total, sums[i][u]);
+        }
       }
-      weights += panel.weightStep;
-      panelScales += panel.scaleStep;
-      levels += blockSize;
-      block++;
+      codes += panel.codeStep;
+      scalesAt += panel.scaleStep;
+      minimumsAt += panel.scaleStep;
+      levels += kind.span;
+      span++;
     }
     LIANLU_UNROLL
     for (int i = 0; i < rows; i++) {

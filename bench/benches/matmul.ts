@@ -2,7 +2,7 @@
 // 512 rows. Each with its share of what this machine does at most in arithmetic or in reading, measured beside it.
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { loadKernels, measurePeak, setThreads, type MatmulForm, type WeightScheme } from "../../src/kernels/index.ts";
+import { type EncodedScheme, loadKernels, type MatmulForm, measurePeak, setThreads } from "../../src/kernels/index.ts";
 import { defineBench, median, milliseconds, row, takeTurns, type BenchContext, type Row } from "../harness.ts";
 import { pythonWithTorch, startPython, torchMissing, type PythonPeer } from "../python-peer.ts";
 
@@ -44,7 +44,7 @@ const lowBitProducts = [
   { rows: 8, outputs: 8192, inputs: 16384 },
   { rows: 512, outputs: 2048, inputs: 2048 },
 ];
-const blockBytes: Record<WeightScheme, number> = { q8_0: 34, q4_0: 18 };
+const blockBytes: Record<EncodedScheme, number> = { q8_0: 34, q4_0: 18 };
 
 const turns = 9;
 /** Calls are repeated until a measurement takes about this long. */

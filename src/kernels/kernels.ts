@@ -30,15 +30,51 @@ export interface HeadLayout {
   vHeadStride: number;
 }
 
-/** Bits of a weight packed for low-bit products. Blocks are 32 weights along the input with one f16 scale. */
-export type WeightScheme = "q8_0" | "q4_0";
+/** How a GGUF file stores weights, by ggml's names: blocks of 32 weights along the input, or of 256 (..._k and iq2_xxs). */
+export type WeightScheme =
+  | "q8_0"
+  | "q4_0"
+  | "q4_1"
+  | "q5_0"
+  | "q5_1"
+  | "q2_k"
+  | "q3_k"
+  | "q4_k"
+  | "q5_k"
+  | "q6_k"
+  | "iq4_nl"
+  | "iq2_xxs";
 
-/** Weights [outputs, inputs] laid out for one kernel; opaque, never saved. */
+/** Those that `quantize` writes. */
+export type EncodedScheme = "q8_0" | "q4_0";
+
+/** What `packAffine` makes: 4-bit levels with a float scale and minimum for each 32 or 128 inputs. */
+export type AffineScheme = "affine_32" | "affine_128";
+
+/** Weights [outputs, inputs] of (level - zero) * scale. */
+export interface AffineWeights {
+  /** [outputs, inputs]: 0..15, one a byte. */
+  readonly levels: Uint8Array;
+  /** [outputs, inputs / groupSize] */
+  readonly scales: Floats;
+  readonly zeros: Floats;
+  /** Inputs that share a scale and a zero: a multiple of 32. */
+  readonly groupSize: number;
+}
+
+/** The 16-bit numbers in which checkpoints come. */
+export type HalfType = "f16" | "bf16";
+
+/**
+ * Weights [outputs, inputs] laid out for one kernel. `data` is never written again, and may lie anywhere: kept beside the
+ * other three and `Kernels.packedLayout`, it can be used by another process.
+ */
 export interface PackedWeight {
-  readonly scheme: "f32" | WeightScheme;
+  readonly scheme: "f32" | HalfType | WeightScheme | AffineScheme;
   readonly outputs: number;
   readonly inputs: number;
-  readonly data: Uint8Array | Floats;
+  /** Floats for f32, words for f16 and bf16, bytes for the others; it may lie in a mapped file. */
+  readonly data: Uint8Array | Uint16Array | Floats;
 }
 
 /** Numbers of a key-value cache. int8 and int4 are levels with a scale and a zero for each head and token. */
@@ -116,14 +152,21 @@ export interface Kernels {
     form: MatmulForm,
     accumulate: boolean,
   ): void;
-  /** Packs weight [outputs, inputs] once, to be multiplied many times. `inputs` is a multiple of 32 for q8_0 and q4_0. */
+  /** Names how packed weights lie in memory: between equal names the bytes of the same weight are equal. */
+  readonly packedLayout: string;
+  /** Packs weight [outputs, inputs] once, to be multiplied many times. */
   packWeight(weight: Floats, outputs: number, inputs: number): PackedWeight;
-  /** Packs blocks in the ggml layout (34 bytes a block of 32 for q8_0, 18 for q4_0), row after row of outputs. */
+  /** Packs a weight of 16-bit numbers, which it keeps: half the memory, and the products of `packWeight` to the bit. */
+  packHalf(weight: Uint16Array, outputs: number, inputs: number, type: HalfType): PackedWeight;
+  /** Packs blocks in the ggml layouts, row after row of outputs. `inputs` is a multiple of the block's 32 or 256. */
   packQuantized(blocks: Uint8Array, outputs: number, inputs: number, scheme: WeightScheme): PackedWeight;
+  /** Packs 4-bit weights with a scale and a zero a group, as AWQ and GPTQ keep them. Of a level the lowest 4 bits count. */
+  packAffine(weights: AffineWeights, outputs: number, inputs: number): PackedWeight;
   /** out[rows, outputs] = x[rows, inputs] weight^T. Low-bit weights meet activations rounded to int8 in blocks of 32 (scale amax/127). */
   matmulPacked(out: Floats, x: Floats, weight: PackedWeight, rows: number): void;
   /** Floats to ggml blocks; length is a multiple of 32. */
-  quantize(blocks: Uint8Array, x: Floats, scheme: WeightScheme): void;
+  quantize(blocks: Uint8Array, x: Floats, scheme: EncodedScheme): void;
+  /** Blocks to floats, as ggml does it; length is a multiple of the block's 32 or 256. */
   dequantize(out: Floats, blocks: Uint8Array, scheme: WeightScheme): void;
 
   // -- attention --------------------------------------------------------------

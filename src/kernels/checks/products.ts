@@ -1,14 +1,34 @@
 // Shapes of the matrix products, dense, packed and low-bit.
-import type { Floats, MatmulForm, PackedWeight, WeightScheme } from "../kernels.ts";
+import type { AffineWeights, EncodedScheme, Floats, MatmulForm, PackedWeight, WeightScheme } from "../kernels.ts";
 import { checkFloats, checkInteger, checkLength } from "./common.ts";
 
-/** Weights that share a scale. */
+/** Activations that share a scale. */
 export const blockSize = 32;
-/** Bytes of a block in the ggml layout: an f16 scale, then 32 int8 or 32 nibbles. */
-export const blockBytes: Record<WeightScheme, number> = { q8_0: 34, q4_0: 18 };
+/** Weights and bytes of a block in the ggml layouts. */
+export const blockShapes: Record<WeightScheme, { elements: number; bytes: number }> = {
+  q8_0: { elements: 32, bytes: 34 },
+  q4_0: { elements: 32, bytes: 18 },
+  q4_1: { elements: 32, bytes: 20 },
+  q5_0: { elements: 32, bytes: 22 },
+  q5_1: { elements: 32, bytes: 24 },
+  q2_k: { elements: 256, bytes: 84 },
+  q3_k: { elements: 256, bytes: 110 },
+  q4_k: { elements: 256, bytes: 144 },
+  q5_k: { elements: 256, bytes: 176 },
+  q6_k: { elements: 256, bytes: 210 },
+  iq4_nl: { elements: 32, bytes: 18 },
+  iq2_xxs: { elements: 256, bytes: 66 },
+};
+const encodedSchemes: readonly EncodedScheme[] = ["q8_0", "q4_0"];
+const packedSchemes: readonly PackedWeight["scheme"][] = [
+  "f32",
+  "affine_32",
+  "affine_128",
+  ...(Object.keys(blockShapes) as WeightScheme[]),
+];
 const matmulForms: readonly MatmulForm[] = ["nn", "nt", "tn"];
 
-type Numbers = Floats | Uint8Array;
+type Numbers = PackedWeight["data"];
 
 export function checkMatmul(
   out: Floats,
@@ -42,11 +62,30 @@ export function checkPackWeight(weight: Floats, outputs: number, inputs: number)
 export function checkPackQuantized(blocks: Uint8Array, outputs: number, inputs: number, scheme: WeightScheme): void {
   const kernel = "packQuantized";
   checkBytes(kernel, "blocks", blocks);
-  checkOneOf(kernel, "scheme", scheme, Object.keys(blockBytes));
+  checkOneOf(kernel, "scheme", scheme, Object.keys(blockShapes));
   checkInteger(kernel, "outputs", outputs, 0);
   checkInteger(kernel, "inputs", inputs, 0);
-  checkMultiple(kernel, "inputs", inputs, blockSize);
-  checkLength(kernel, "blocks", blocks, ((outputs * inputs) / blockSize) * blockBytes[scheme]);
+  const { elements, bytes } = blockShapes[scheme];
+  checkMultiple(kernel, "inputs", inputs, elements);
+  checkLength(kernel, "blocks", blocks, ((outputs * inputs) / elements) * bytes);
+}
+
+export function checkPackAffine(
+  { levels, scales, zeros, groupSize }: AffineWeights,
+  outputs: number,
+  inputs: number,
+): void {
+  const kernel = "packAffine";
+  checkBytes(kernel, "levels", levels);
+  checkFloats(kernel, { scales, zeros });
+  checkInteger(kernel, "outputs", outputs, 0);
+  checkInteger(kernel, "inputs", inputs, 0);
+  checkInteger(kernel, "groupSize", groupSize, blockSize);
+  checkMultiple(kernel, "groupSize", groupSize, blockSize);
+  checkMultiple(kernel, "inputs", inputs, groupSize);
+  checkLength(kernel, "levels", levels, outputs * inputs);
+  checkLength(kernel, "scales", scales, (outputs * inputs) / groupSize);
+  checkLength(kernel, "zeros", zeros, (outputs * inputs) / groupSize);
 }
 
 /** `dataLength` is what this implementation's packing of such a weight holds. */
@@ -62,21 +101,31 @@ export function checkMatmulPacked(
   checkInteger(kernel, "rows", rows, 0);
   checkInteger(kernel, "weight.outputs", weight.outputs, 0);
   checkInteger(kernel, "weight.inputs", weight.inputs, 0);
-  checkOneOf(kernel, "weight.scheme", weight.scheme, ["f32", ...Object.keys(blockBytes)]);
+  checkOneOf(kernel, "weight.scheme", weight.scheme, packedSchemes);
   if (weight.scheme === "f32") checkFloats(kernel, { out, "weight.data": weight.data as Floats });
   else checkBytes(kernel, "weight.data", weight.data as Uint8Array);
   checkLength(kernel, "weight.data", weight.data, dataLength(weight));
   checkLength(kernel, "out", out, rows * weight.outputs);
   checkLength(kernel, "x", x, rows * weight.inputs);
-  checkApart(kernel, out, { x, "weight.data": weight.data });
+  checkApart(kernel, out, { x, "weight.data": weight.data as Numbers });
 }
 
-export function checkQuantization(kernel: string, blocks: Uint8Array, x: Floats, scheme: WeightScheme): void {
+export function checkQuantize(blocks: Uint8Array, x: Floats, scheme: EncodedScheme): void {
+  checkOneOf("quantize", "scheme", scheme, encodedSchemes);
+  checkBlocks("quantize", blocks, x, scheme);
+}
+
+export function checkDequantize(out: Floats, blocks: Uint8Array, scheme: WeightScheme): void {
+  checkOneOf("dequantize", "scheme", scheme, Object.keys(blockShapes));
+  checkBlocks("dequantize", blocks, out, scheme);
+}
+
+function checkBlocks(kernel: string, blocks: Uint8Array, x: Floats, scheme: WeightScheme): void {
   checkFloats(kernel, { x });
   checkBytes(kernel, "blocks", blocks);
-  checkOneOf(kernel, "scheme", scheme, Object.keys(blockBytes));
-  checkMultiple(kernel, "length of x", x.length, blockSize);
-  checkLength(kernel, "blocks", blocks, (x.length / blockSize) * blockBytes[scheme]);
+  const { elements, bytes } = blockShapes[scheme];
+  checkMultiple(kernel, "length of x", x.length, elements);
+  checkLength(kernel, "blocks", blocks, (x.length / elements) * bytes);
 }
 
 function checkBytes(kernel: string, name: string, array: Uint8Array): void {

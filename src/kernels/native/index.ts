@@ -1,10 +1,11 @@
 // The native kernels behind the door: each function checks its arguments, then calls compiled code.
 import type { Kernels } from "../kernels.ts";
 import { checkInteger } from "../checks/common.ts";
+import { isHalf } from "../checks/half.ts";
 import { addon } from "./addon.ts";
 import { attention, attentionBackward, attentionPaged, cacheWrite } from "./attention.ts";
-import { dequantize, matmulPackedLowBit, packQuantized, quantize } from "./lowbit.ts";
-import { matmul, matmulPackedFloats, packWeight } from "./matmul.ts";
+import { dequantize, matmulPackedLowBit, packAffine, packQuantized, quantize } from "./lowbit.ts";
+import { matmul, matmulHalf, matmulPackedFloats, packHalf, packWeight } from "./matmul.ts";
 import {
   crossEntropy,
   embedding,
@@ -17,8 +18,14 @@ import {
 } from "./rows.ts";
 import { adamW, addScaled, argmax, fromBf16, fromF16, sumSquares, toBf16, toF16 } from "./vectors.ts";
 
+/** Grows whenever the bytes of any packed weight change. */
+const packedLayoutVersion = 2;
+
 export const nativeKernels: Kernels = {
   name: "native",
+  get packedLayout() {
+    return `native-${addon().isa}-${packedLayoutVersion}`;
+  },
   allocate: (length: number) => {
     checkInteger("allocate", "length", length, 0, 2 ** 32 - 1);
     return addon().allocate(length);
@@ -26,7 +33,13 @@ export const nativeKernels: Kernels = {
   matmul,
   packWeight,
   packQuantized,
+  packAffine,
+  packHalf,
   matmulPacked: (out, x, weight, rows) => {
+    if (isHalf(weight)) {
+      matmulHalf(out, x, weight, rows);
+      return;
+    }
     const multiply = weight.scheme === "f32" ? matmulPackedFloats : matmulPackedLowBit;
     multiply(out, x, weight, rows);
   },

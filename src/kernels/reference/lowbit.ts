@@ -1,18 +1,29 @@
-// Low-bit weights in plain TypeScript: the ggml blocks q8_0 and q4_0, and their product with rounded activations.
+// Low-bit weights in plain TypeScript: blocks of the ggml layouts, and their product with rounded activations.
 // Rounding is defined in float32 whatever the type of the arrays, so that every implementation finds the same integers.
-import type { Floats, PackedWeight, WeightScheme } from "../kernels.ts";
-import { blockBytes, blockSize, checkMatmulPacked, checkPackQuantized, checkQuantization } from "../checks/products.ts";
+import type { AffineScheme, AffineWeights, EncodedScheme, Floats, PackedWeight, WeightScheme } from "../kernels.ts";
+import {
+  blockShapes,
+  blockSize,
+  checkDequantize,
+  checkMatmulPacked,
+  checkPackAffine,
+  checkPackQuantized,
+  checkQuantize,
+} from "../checks/products.ts";
+import { type Block, readBlock } from "./blocks.ts";
 import { matmul } from "./matmul.ts";
+
+type LowBitScheme = WeightScheme | AffineScheme;
 
 const { abs, floor, fround, max, min, sign } = Math;
 
 /** See `Kernels.quantize`. The formulas are ggml's: the scale is stored in half precision, the quotient uses the float32. */
-export function quantize(blocks: Uint8Array, x: Floats, scheme: WeightScheme): void {
-  checkQuantization("quantize", blocks, x, scheme);
+export function quantize(blocks: Uint8Array, x: Floats, scheme: EncodedScheme): void {
+  checkQuantize(blocks, x, scheme);
   const view = viewOf(blocks);
   for (let block = 0; block < x.length / blockSize; block++) {
     const values = Array.from(x.subarray(block * blockSize, (block + 1) * blockSize), fround);
-    const start = block * blockBytes[scheme];
+    const start = block * blockShapes[scheme].bytes;
     switch (scheme) {
       case "q8_0": {
         const scale = fround(values.reduce((largest, value) => max(largest, abs(value)), 0) / 127);
@@ -36,11 +47,16 @@ export function quantize(blocks: Uint8Array, x: Floats, scheme: WeightScheme): v
 
 /** See `Kernels.dequantize`. */
 export function dequantize(out: Floats, blocks: Uint8Array, scheme: WeightScheme): void {
-  checkQuantization("dequantize", blocks, out, scheme);
+  checkDequantize(out, blocks, scheme);
   const view = viewOf(blocks);
-  for (let i = 0; i < out.length; i++) {
-    const start = floor(i / blockSize) * blockBytes[scheme];
-    out[i] = view.getFloat16(start, true) * weightAt(view, start, i % blockSize, scheme);
+  const { elements, bytes } = blockShapes[scheme];
+  for (let block = 0; block < out.length / elements; block++) {
+    const { levels, span, scales, minimums } = readBlock(view, block * bytes, scheme);
+    levels.forEach((level, i) => {
+      const of = floor(i / span);
+      const product = fround(scales[of]! * level);
+      out[block * elements + i] = minimums ? fround(product + minimums[of]!) : product;
+    });
   }
 }
 
@@ -50,39 +66,99 @@ export function packQuantized(blocks: Uint8Array, outputs: number, inputs: numbe
   return { scheme, outputs, inputs, data: blocks.slice() };
 }
 
+/** See `Kernels.packAffine`. Blocks of 32 or 128 weights, row after row: float scale, float minimum, a byte a level. */
+export function packAffine(weights: AffineWeights, outputs: number, inputs: number): PackedWeight {
+  checkPackAffine(weights, outputs, inputs);
+  const { levels, scales, zeros, groupSize } = weights;
+  const scheme = groupSize % 128 === 0 ? "affine_128" : "affine_32";
+  const { elements, bytes } = shapeOf(scheme);
+  const data = new Uint8Array(((outputs * inputs) / elements) * bytes);
+  const view = viewOf(data);
+  for (let block = 0; block < data.length / bytes; block++) {
+    const [start, from] = [block * bytes, block * elements];
+    const scale = fround(scales[floor(from / groupSize)]!);
+    view.setFloat32(start, scale, true);
+    view.setFloat32(start + 4, -fround(zeros[floor(from / groupSize)]!) * scale, true);
+    for (let i = 0; i < elements; i++) view.setUint8(start + 8 + i, levels[from + i]! & 15);
+  }
+  return { scheme, outputs, inputs, data };
+}
+
 /** See `Kernels.matmulPacked`. */
 export function matmulPacked(out: Floats, x: Floats, weight: PackedWeight, rows: number): void {
-  checkMatmulPacked(out, x, weight, rows, ({ scheme, outputs, inputs }) =>
-    scheme === "f32" ? outputs * inputs : ((outputs * inputs) / blockSize) * blockBytes[scheme],
-  );
-  const { scheme, outputs, inputs, data } = weight;
-  if (scheme === "f32") {
+  checkMatmulPacked(out, x, weight, rows, ({ scheme, outputs, inputs }) => {
+    if (scheme === "f32") return outputs * inputs;
+    const { elements, bytes } = shapeOf(scheme as LowBitScheme);
+    return ((outputs * inputs) / elements) * bytes;
+  });
+  const { outputs, inputs, data } = weight;
+  if (weight.scheme === "f32") {
     matmul(out, x, data as Floats, rows, outputs, inputs, "nt", false);
     return;
   }
+  const scheme = weight.scheme as LowBitScheme;
   const view = viewOf(data as Uint8Array);
-  const blocks = inputs / blockSize;
-  const levels = new Int8Array(inputs);
-  const scales = new Float32Array(blocks);
-  for (let row = 0; row < rows; row++) {
-    roundActivations(levels, scales, x.subarray(row * inputs, (row + 1) * inputs));
-    for (let output = 0; output < outputs; output++) {
+  const { elements, bytes } = shapeOf(scheme);
+  const blocks = inputs / elements;
+  const rounded = Array.from({ length: rows }, (_, row) =>
+    roundActivations(x.subarray(row * inputs, (row + 1) * inputs)),
+  );
+  for (let output = 0; output < outputs; output++) {
+    const weights = Array.from({ length: blocks }, (_, block) =>
+      readPacked(view, (output * blocks + block) * bytes, scheme),
+    );
+    rounded.forEach((activations, row) => {
       let sum = 0;
-      for (let block = 0; block < blocks; block++) {
-        const start = (output * blocks + block) * blockBytes[scheme];
-        let integer = 0;
-        for (let i = 0; i < blockSize; i++) {
-          integer += weightAt(view, start, i, scheme) * levels[block * blockSize + i]!;
-        }
-        sum += integer * fround(view.getFloat16(start, true) * scales[block]!);
-      }
+      weights.forEach((block, index) => (sum = addBlock(sum, block, activations, index * elements)));
       out[row * outputs + output] = sum;
-    }
+    });
   }
 }
 
+interface Activations {
+  readonly levels: Int8Array;
+  /** One for each 32. */
+  readonly scales: Float32Array;
+}
+
+/** sum + the product of a block of weights with the activations from `begin` on. */
+function addBlock(sum: number, weights: Block, activations: Activations, begin: number): number {
+  const { levels, span, scales, minimums } = weights;
+  scales.forEach((scale, index) => {
+    let [integer, total] = [0, 0];
+    for (let i = index * span; i < (index + 1) * span; i++) {
+      integer += levels[i]! * activations.levels[begin + i]!;
+      total += activations.levels[begin + i]!;
+    }
+    const activationScale = activations.scales[floor((begin + index * span) / blockSize)]!;
+    sum += integer * fround(scale * activationScale);
+    if (minimums) sum += minimums[index]! * fround(activationScale * total);
+  });
+  return sum;
+}
+
+/** Weights and bytes of a block as it is packed here. */
+function shapeOf(scheme: LowBitScheme): { elements: number; bytes: number } {
+  if (scheme === "affine_32") return { elements: 32, bytes: 8 + 32 };
+  return scheme === "affine_128" ? { elements: 128, bytes: 8 + 128 } : blockShapes[scheme];
+}
+
+function readPacked(view: DataView, start: number, scheme: LowBitScheme): Block {
+  if (scheme !== "affine_32" && scheme !== "affine_128") return readBlock(view, start, scheme);
+  const { elements } = shapeOf(scheme);
+  const levels = Array.from({ length: elements }, (_, i) => view.getUint8(start + 8 + i));
+  const spans = elements / blockSize;
+  return {
+    levels,
+    span: blockSize,
+    scales: Array<number>(spans).fill(view.getFloat32(start, true)),
+    minimums: Array<number>(spans).fill(view.getFloat32(start + 4, true)),
+  };
+}
+
 /** One row to int8 in blocks of 32: scale amax / 127, to the nearest, ties to even. A block with Infinity or NaN is NaN. */
-function roundActivations(levels: Int8Array, scales: Float32Array, x: Floats): void {
+function roundActivations(x: Floats): Activations {
+  const [levels, scales] = [new Int8Array(x.length), new Float32Array(x.length / blockSize)];
   for (let block = 0; block < scales.length; block++) {
     const values = Array.from(x.subarray(block * blockSize, (block + 1) * blockSize), fround);
     const largest = values.reduce((most, value) => max(most, abs(value)), 0);
@@ -90,16 +166,11 @@ function roundActivations(levels: Int8Array, scales: Float32Array, x: Floats): v
     const quotient = largest < smallestActivation ? 0 : fround(127 / largest);
     for (let i = 0; i < blockSize; i++) levels[block * blockSize + i] = halfEven(fround(values[i]! * quotient));
   }
+  return { levels, scales };
 }
 
 /** Blocks of activations that are all smaller count as zero: 127 over them would leave float32. */
 const smallestActivation = 1e-30;
-
-function weightAt(view: DataView, start: number, i: number, scheme: WeightScheme): number {
-  if (scheme === "q8_0") return view.getInt8(start + 2 + i);
-  const byte = view.getUint8(start + 2 + (i % 16));
-  return (i < 16 ? byte & 15 : byte >> 4) - 8;
-}
 
 function inverse(scale: number): number {
   return scale === 0 ? 0 : fround(1 / scale);
