@@ -1,6 +1,12 @@
-// From generated ids to events: text without half characters, cut at stop strings, and tool calls as a whole.
+// From generated ids to events: text without half characters, cut at stop strings, and tool calls piece by piece.
 import type { FinishReason, GenerateEvent, TokenLogprob } from "../protocol/index.ts";
-import { createStreamDecoder, parseCallBody, type Tokenizer } from "../tokenizer/index.ts";
+import {
+  createStreamDecoder,
+  createToolCallParser,
+  type CallFormat,
+  type Tokenizer,
+  type ToolCallEvent,
+} from "../tokenizer/index.ts";
 import type { Guide } from "./guide.ts";
 import { createLag } from "./lag.ts";
 import { createStopMatcher } from "./stop-matcher.ts";
@@ -9,11 +15,13 @@ export interface AnswerOptions {
   tokenizer: Tokenizer;
   guide: Guide;
   stop: readonly string[];
+  /** How tool calls are written, and whether only at the beginning; undefined where all is text. */
+  calls: { format: CallFormat; atStart: boolean } | undefined;
   maxTokens: number;
   promptTokens: number;
   /** Whether the text goes on after a raw prompt, so that a leading space is part of it. */
   continuing: boolean;
-  /** The id of the tool call that may come. */
+  /** The id of the next tool call. */
   callId: () => string;
   emit(event: GenerateEvent): void;
 }
@@ -26,68 +34,71 @@ export interface Answer {
 }
 
 export function createAnswer(options: AnswerOptions): Answer {
-  const { tokenizer, guide, emit, maxTokens, promptTokens } = options;
+  const { tokenizer, guide, emit, maxTokens, promptTokens, calls } = options;
   const stops = new Set(tokenizer.stopIds);
   const matcher = createStopMatcher(options.stop);
   const lag = createLag(options.stop.length > 0);
-  const text = createStreamDecoder(tokenizer, { continuing: options.continuing });
-  const call = createStreamDecoder(tokenizer, { continuing: true });
-  let calling = false;
-  let callText = "";
+  const reader = calls
+    ? createToolCallParser(tokenizer, { ...calls, callId: options.callId })
+    : textReader(tokenizer, options.continuing);
+  let called = false;
   let tokens = 0;
 
-  function emitText(piece: string, logprobs: readonly TokenLogprob[]): void {
-    if (logprobs.length > 0) emit({ type: "text-delta", text: piece, logprobs });
-    else if (piece !== "") emit({ type: "text-delta", text: piece });
+  function emitText(text: string, logprobs: readonly TokenLogprob[]): void {
+    if (logprobs.length > 0) emit({ type: "text-delta", text, logprobs });
+    else if (text !== "") emit({ type: "text-delta", text });
   }
 
   function finish(reason: FinishReason): true {
-    emit({ type: "finish", reason, usage: { promptTokens, completionTokens: tokens } });
+    emit({ type: "finish", reason: called ? "tool-calls" : reason, usage: { promptTokens, completionTokens: tokens } });
     return true;
   }
 
-  /** Gives out text that may end in a stop string; returns whether it did. */
-  function write(piece: string): boolean {
-    const { text: out, stopped } = matcher.push(piece);
-    emitText(out, lag.release(out.length));
-    return stopped;
-  }
-
-  function endText(): boolean {
-    const piece = text.end();
-    lag.push(undefined, piece.length);
-    if (write(piece)) return true;
+  /** Text that is held back in case a stop string begins there: a call, or the end, settles that. */
+  function endText(): void {
     emitText(matcher.end(), lag.rest());
-    return false;
   }
 
-  function endCall(): true {
-    const parsed = parseCallBody(callText + call.end());
-    if ("reason" in parsed) throw new RangeError(`A call of the grammar is broken: ${parsed.reason}`);
-    emit({ type: "tool-call", toolCall: { id: options.callId(), ...parsed } });
-    return finish("tool-calls");
+  /** Emits what the reader has found; returns whether a stop string ended the answer. */
+  function write(events: readonly ToolCallEvent[], logprob?: TokenLogprob): boolean {
+    const characters = events.reduce((sum, event) => sum + (event.type === "text-delta" ? event.text.length : 0), 0);
+    lag.push(logprob, characters);
+    let stopped = false;
+    for (const event of events) {
+      switch (event.type) {
+        case "text-delta": {
+          const found = matcher.push(event.text);
+          stopped ||= found.stopped;
+          emitText(found.text, lag.release(found.text.length));
+          if (stopped) return true;
+          break;
+        }
+        case "tool-call-delta":
+        case "tool-call":
+          if (!called) endText();
+          called = true;
+          emit(event);
+          break;
+        case "broken-call":
+          throw new RangeError(`A call of the grammar is broken: ${event.reason}`);
+        default:
+          event satisfies never;
+      }
+    }
+    emitText("", called ? lag.rest() : lag.release(0));
+    return false;
   }
 
   function push(id: number, logprob?: TokenLogprob): boolean {
     tokens += 1;
     guide.accept(id);
-    if (guide.inCall) {
-      if (!calling) endText();
-      calling = true;
-      if (logprob) emitText("", [logprob]);
-      callText += call.push(id);
-      return guide.final ? endCall() : false;
-    }
-    if (stops.has(id)) {
-      endText();
-      return finish("stop");
-    }
-    const piece = text.push(id);
-    lag.push(logprob, piece.length);
-    if (write(piece)) return finish("stop");
+    const ended = stops.has(id);
+    if (!ended && write(reader.push(id), logprob)) return finish("stop");
     const written = guide.tokensNeeded > 0 && guide.complete;
-    if (tokens < maxTokens && !(written && guide.final)) return false;
-    return finish(endText() || written ? "stop" : "length");
+    if (!ended && tokens < maxTokens && !(written && guide.final)) return false;
+    if (write(reader.end())) return finish("stop");
+    endText();
+    return finish(ended || written ? "stop" : "length");
   }
 
   return {
@@ -96,4 +107,14 @@ export function createAnswer(options: AnswerOptions): Answer {
     },
     push,
   };
+}
+
+/** All that is written as text. */
+function textReader(
+  tokenizer: Tokenizer,
+  continuing: boolean,
+): { push(id: number): ToolCallEvent[]; end(): ToolCallEvent[] } {
+  const decoder = createStreamDecoder(tokenizer, { continuing });
+  const events = (text: string): ToolCallEvent[] => (text === "" ? [] : [{ type: "text-delta", text }]);
+  return { push: (id) => events(decoder.push(id)), end: () => events(decoder.end()) };
 }

@@ -183,7 +183,10 @@ test("requests that cannot be honoured are refused before anything runs, with bo
   await refuse({ tools: [weather] }, /raw prompt/);
   await refuse({ input: poem, toolChoice: "required" }, /has no tools/);
   await refuse({ input: poem, tools: [weather], toolChoice: { name: "rain" } }, /no tool "rain"/);
-  await refuse({ input: poem, tools: [weather], responseFormat: { type: "json_object" } }, /together/);
+  await refuse({ input: poem, tools: [weather], minTokens: 3 }, /minTokens beside tools or a response format/);
+  await refuse({ input: poem, logitBias: { 4000: 1 } }, /logitBias for token 4000; this model's tokens are 0 to/);
+  await refuse({ input: poem, minP: 2 }, /a minP of 2; it is between 0 and 1/);
+  await refuse({ input: poem, logprobs: 101 }, /a logprobs of 101; it is a count up to 100/);
   await refuse({ input: { messages: [] } }, /no messages/);
   await assert.rejects(
     engine.score(["x".repeat(300)]),

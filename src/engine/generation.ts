@@ -29,12 +29,13 @@ export interface Generation {
 }
 
 export function createGeneration({ tokenizer, sampler, prepared, emit, cachedTokens }: GenerationOptions): Generation {
-  const { promptIds, maxTokens, sampling, stop, guide, continuing, logprobs } = prepared;
+  const { promptIds, maxTokens, sampling, stop, guide, calls, continuing, logprobs } = prepared;
   const penalties = createPenalties(prepared.penalties, promptIds);
   const answer = createAnswer({
     tokenizer,
     guide,
     stop,
+    calls,
     maxTokens,
     continuing,
     promptTokens: promptIds.length,

@@ -1,15 +1,7 @@
-// What a request allows the model to write: anything, a text of a grammar, or text that may turn into a tool call.
+// What a request allows the model to write: anything, or a text of a grammar.
 // It says which tokens may come next and follows what was chosen.
 import type { Tokenizer } from "../tokenizer/index.ts";
-import {
-  createMask,
-  emptyWords,
-  setBit,
-  type Constraint,
-  type State,
-  type TokenMask,
-  type ToolTokens,
-} from "./grammar/index.ts";
+import { createMask, emptyWords, setBit, type Constraint, type State, type TokenMask } from "./grammar/index.ts";
 
 export interface Guide {
   /** Tokens that the shortest answer takes; 0 where any length will do. */
@@ -23,8 +15,6 @@ export interface Guide {
   readonly complete: boolean;
   /** Whether nothing can follow. */
   readonly final: boolean;
-  /** Whether a tool call is being written. */
-  readonly inCall: boolean;
 }
 
 export interface FreeOptions {
@@ -34,10 +24,12 @@ export interface FreeOptions {
   ignoreEos: boolean;
 }
 
+/** Control tokens that open a tool call in one dialect or another. */
+const callOpenings = ["<|action_start|>", "<|python_tag|>", "<tool_call>"];
+
 /** Anything, except the opening of a tool call that nobody asked for. */
 export function freeGuide(tokenizer: Tokenizer, { minTokens, ignoreEos }: FreeOptions): Guide {
-  const start = tokenizer.controlId("<|action_start|>");
-  const openings = start === undefined ? [] : [start];
+  const openings = callOpenings.flatMap((name) => tokenizer.controlId(name) ?? []);
   const open = allBut(tokenizer, openings);
   const early = minTokens > 0 || ignoreEos ? allBut(tokenizer, [...openings, ...tokenizer.stopIds]) : undefined;
   let written = 0;
@@ -50,7 +42,6 @@ export function freeGuide(tokenizer: Tokenizer, { minTokens, ignoreEos }: FreeOp
     forced: () => undefined,
     complete: true,
     final: false,
-    inCall: false,
   };
 }
 
@@ -61,11 +52,11 @@ function allBut(tokenizer: Tokenizer, banned: readonly number[]): TokenMask | un
   return createMask(words);
 }
 
-/** A text of a grammar. A stop token may follow where the text may end. */
-export function constrainedGuide(constraint: Constraint, inCall: boolean): Guide {
+/** A text of a grammar. A stop token may follow where the text may end; `atLeast` counts it where it must be written. */
+export function constrainedGuide(constraint: Constraint, atLeast: number): Guide {
   let state: State = constraint.start;
   return {
-    tokensNeeded: Math.max(1, constraint.tokensNeeded(state)),
+    tokensNeeded: Math.max(atLeast, constraint.tokensNeeded(state)),
     mask: (remaining) => constraint.allowed(state, remaining),
     accept(id) {
       state = constraint.advance(state, id);
@@ -77,41 +68,9 @@ export function constrainedGuide(constraint: Constraint, inCall: boolean): Guide
     get final() {
       return state.final;
     },
-    inCall,
   };
 }
 
 function only(mask: TokenMask): number | undefined {
   return mask.count === 1 ? mask.ids()[0] : undefined;
-}
-
-/** Text, in which the model may open a tool call at any time; the call is the end of the answer. */
-export function toolGuide(tokenizer: Tokenizer, constraint: Constraint, tokens: ToolTokens): Guide {
-  const open = constraint.advance(constraint.start, tokens.start);
-  const needed = constraint.tokensNeeded(open);
-  const others: number[] = [];
-  for (let id = 0; id < tokenizer.vocabSize; id++) {
-    if (tokenizer.isControl(id) && id !== tokens.start && !tokenizer.stopIds.includes(id)) others.push(id);
-  }
-  const free = allBut(tokenizer, others);
-  const closed = allBut(tokenizer, [...others, tokens.start]);
-  let state: State | undefined;
-  return {
-    tokensNeeded: 0,
-    mask: (remaining) => (state ? constraint.allowed(state, remaining) : needed >= remaining ? closed : free),
-    accept(id) {
-      if (state) state = constraint.advance(state, id);
-      else if (id === tokens.start) state = open;
-    },
-    forced: () => state && only(constraint.allowed(state, Infinity)),
-    get complete() {
-      return state === undefined || state.accepting;
-    },
-    get final() {
-      return state?.final ?? false;
-    },
-    get inCall() {
-      return state !== undefined;
-    },
-  };
 }

@@ -1,7 +1,13 @@
 // From a request to what a sequence needs: prompt ids, limits, sampling and a guide; whatever cannot be honoured is
 // refused here, before anything is computed.
-import { Failure, type GenerateRequest, type ResponseFormat, type ToolDefinition } from "../protocol/index.ts";
-import type { Tokenizer } from "../tokenizer/index.ts";
+import {
+  Failure,
+  type GenerateRequest,
+  type Message,
+  type ResponseFormat,
+  type ToolDefinition,
+} from "../protocol/index.ts";
+import { callFormat, withPlainTools, type CallFormat, type Tokenizer } from "../tokenizer/index.ts";
 import {
   choiceGrammar,
   createConstraint,
@@ -12,9 +18,8 @@ import {
   toolCallGrammar,
   type Constraint,
   type Grammar,
-  type ToolTokens,
 } from "./grammar/index.ts";
-import { constrainedGuide, freeGuide, toolGuide, type Guide } from "./guide.ts";
+import { constrainedGuide, freeGuide, type Guide } from "./guide.ts";
 import type { PenaltyOptions } from "./penalties.ts";
 import type { SamplingOptions } from "./sampler.ts";
 import { checkNumbers, penaltiesOf, samplingOf } from "./sampling.ts";
@@ -35,6 +40,8 @@ export interface Prepared {
   logprobs: number | undefined;
   stop: readonly string[];
   guide: Guide;
+  /** How tool calls are written; undefined where none can come. */
+  calls: { format: CallFormat; atStart: boolean } | undefined;
   continuing: boolean;
   adapter: string | undefined;
   priority: number;
@@ -55,51 +62,41 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number): Pre
     return constraint;
   }
 
-  function guideOf(request: GenerateRequest, tools: readonly ToolDefinition[]): Guide {
-    const { responseFormat = { type: "text" }, toolChoice = "auto", minTokens = 0, ignoreEos = false } = request;
-    if ((minTokens > 0 || ignoreEos) && (tools.length > 0 || responseFormat.type !== "text")) {
+  function guideOf(request: GenerateRequest, tools: readonly ToolDefinition[], format: CallFormat | undefined): Guide {
+    const { responseFormat = { type: "text" }, minTokens = 0, ignoreEos = false } = request;
+    const ruled = format !== undefined || responseFormat.type !== "text";
+    if (ruled && (minTokens > 0 || ignoreEos)) {
       throw new Failure(
         "input",
         `The request sets ${ignoreEos ? "ignoreEos" : "minTokens"} beside tools or a response format, which say where the answer ends.`,
         "Leave out one of the two.",
       );
     }
-    if (tools.length > 0) {
-      if (responseFormat.type !== "text") {
-        throw new Failure(
-          "input",
-          "A response format and tools were asked for together.",
-          "Ask for one of them, or set the tool choice to none.",
-        );
-      }
-      const tokens = toolTokens(tokenizer);
-      const constraint = constraintOf(JSON.stringify(["tools", tools]), () => toolCallGrammar(tools, tokens));
-      return toolChoice === "auto" ? toolGuide(tokenizer, constraint, tokens) : constrainedGuide(constraint, true);
-    }
-    switch (responseFormat.type) {
-      case "text":
-        return freeGuide(tokenizer, { minTokens, ignoreEos });
-      default: {
-        const key = JSON.stringify(responseFormat);
-        return constrainedGuide(
-          constraintOf(key, () => formatGrammar(responseFormat)),
-          false,
-        );
-      }
-    }
+    if (!ruled) return freeGuide(tokenizer, { minTokens, ignoreEos });
+    const { toolChoice = "auto", parallelToolCalls = true } = request;
+    const required = format !== undefined && toolChoice !== "auto";
+    const options = { required, parallel: parallelToolCalls && typeof toolChoice === "string" };
+    const key = JSON.stringify([responseFormat, tools, format, options]);
+    const constraint = constraintOf(key, () => {
+      const instead = responseFormat.type === "text" ? undefined : formatGrammar(responseFormat);
+      return format ? toolCallGrammar(tools, format, { ...options, instead }) : instead!;
+    });
+    return constrainedGuide(constraint, format && !required && responseFormat.type === "text" ? 0 : 1);
   }
 
   return (request) => {
     const { input, stop = [] } = request;
     checkNumbers(request);
     const tools = chosenTools(request);
-    const promptIds = promptOf(tokenizer, request);
+    const { ids: promptIds, format: dialectFormat } = readInput(tokenizer, request);
+    const formatted = (request.responseFormat?.type ?? "text") !== "text";
+    const format = dialectFormat && formatted ? markedFormat(dialectFormat) : dialectFormat;
     const maxTokens = request.maxTokens ?? contextLength - promptIds.length;
     checkLength(promptIds.length, request.maxTokens, contextLength);
     if ((request.minTokens ?? 0) > maxTokens) {
       throw new Failure("input", `The request has minTokens of ${request.minTokens}, and ${maxTokens} are allowed.`);
     }
-    const guide = guideOf(request, tools);
+    const guide = guideOf(request, tools, format);
     if (guide.tokensNeeded > maxTokens) {
       throw new Failure(
         "input",
@@ -123,6 +120,7 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number): Pre
       logprobs: request.logprobs,
       stop,
       guide,
+      calls: format && { format, atStart: formatted },
       continuing: guide.tokensNeeded > 0 || ("prompt" in input && input.prompt !== "") || "promptIds" in input,
       adapter: request.adapter,
       priority: request.priority ?? 0,
@@ -153,13 +151,22 @@ export function promptOf(
   tokenizer: Tokenizer,
   request: Pick<GenerateRequest, "input" | "tools" | "toolChoice" | "templateOptions">,
 ): number[] {
+  return readInput(tokenizer, request).ids;
+}
+
+/** The prompt, and how the model will write its tool calls, where it may make any. */
+function readInput(
+  tokenizer: Tokenizer,
+  request: Pick<GenerateRequest, "input" | "tools" | "toolChoice" | "templateOptions">,
+): { ids: number[]; format: CallFormat | undefined } {
   const { input } = request;
   const tools = chosenTools(request);
-  if ("messages" in input) return dialogue(tokenizer, input.messages, tools);
+  if ("messages" in input) return dialogue(tokenizer, input.messages, tools, request.templateOptions);
   if (tools.length > 0) {
     throw new Failure("input", "Tools need a dialogue, and this request is a raw prompt.", "Give messages.");
   }
-  return "prompt" in input ? rawPrompt(tokenizer, input.prompt) : givenIds(tokenizer, input.promptIds);
+  const ids = "prompt" in input ? rawPrompt(tokenizer, input.prompt) : givenIds(tokenizer, input.promptIds);
+  return { ids, format: undefined };
 }
 
 function givenIds(tokenizer: Tokenizer, ids: readonly number[]): number[] {
@@ -184,17 +191,15 @@ function chosenTools({
   return chosen;
 }
 
-function toolTokens(tokenizer: Tokenizer): ToolTokens {
-  const id = (name: string): number => {
-    const found = tokenizer.controlId(name);
-    if (found !== undefined) return found;
-    throw new Failure(
-      "input",
-      `This model's tokenizer has no ${name}, so its tool calls cannot be told from text.`,
-      "Use a model with InternLM2's chat format, or ask for a JSON schema instead of a tool call.",
-    );
-  };
-  return { start: id("<|action_start|>"), plugin: id("<|plugin|>"), end: id("<|action_end|>") };
+/** Calls that can be told from an answer in a form of its own by what they begin with. */
+function markedFormat(format: CallFormat): CallFormat {
+  if (!format.bare) return format;
+  if (format.bareTag !== undefined) return { ...format, bare: false, opening: format.bareTag };
+  throw new Failure(
+    "input",
+    "A response format and tools were asked for together, and this model's calls have no mark that tells them from text.",
+    "Ask for one of them, or set the tool choice to none.",
+  );
 }
 
 function rawPrompt(tokenizer: Tokenizer, prompt: string): number[] {
@@ -205,11 +210,23 @@ function rawPrompt(tokenizer: Tokenizer, prompt: string): number[] {
 
 function dialogue(
   tokenizer: Tokenizer,
-  messages: Extract<GenerateRequest["input"], { messages: unknown }>["messages"],
+  messages: readonly Message[],
   tools: readonly ToolDefinition[],
-): number[] {
+  templateOptions: GenerateRequest["templateOptions"],
+): { ids: number[]; format: CallFormat | undefined } {
   if (messages.length === 0) throw new Failure("input", "The dialogue has no messages.");
-  return [...tokenizer.encodeChat(messages, { ...(tools.length > 0 && { tools }), addGenerationPrompt: true })];
+  const options = { addGenerationPrompt: true, ...(templateOptions && { templateOptions }) };
+  const encode = (each: readonly Message[], given?: readonly ToolDefinition[]): number[] => [
+    ...tokenizer.encodeChat(each, given ? { ...options, tools: given } : options),
+  ];
+  if (tools.length === 0) return { ids: encode(messages), format: undefined };
+  if (tokenizer.chatDialect !== "plain") {
+    const format = callFormat(tokenizer, tokenizer.chatDialect);
+    const ids = encode(messages, tools);
+    // A template that knows no tools gives the same dialogue without them.
+    if (format && ids.join() !== encode(messages).join()) return { ids, format };
+  }
+  return { ids: encode(withPlainTools(messages, tools)), format: callFormat(tokenizer, "plain") };
 }
 
 function checkLength(promptTokens: number, maxTokens: number | undefined, contextLength: number): void {

@@ -116,8 +116,8 @@ test("a choice under a mask is a choice among its ids, whether they are few or m
   const size = 1000;
   const row = Float32Array.from({ length: size }, (_, id) => Math.sin(id * 12.9));
   const { choose } = createSampler(size);
-  for (const share of [2, 3, 10, 300]) {
-    const ids = [...row.keys()].filter((id) => id % share === 1);
+  for (const step of [2, 3, 10, 300]) {
+    const ids = [...row.keys()].filter((id) => id % step === 1);
     const mask = maskOf(size, ids);
     assert.deepEqual([...mask.ids()], ids);
     const values = Float32Array.from(ids, (id) => row[id]!);

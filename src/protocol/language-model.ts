@@ -88,6 +88,11 @@ export type FinishReason = "stop" | "length" | "tool-calls";
 export type GenerateEvent =
   /** `logprobs` are of the tokens since the last event, where they were asked for; text may lag behind them. */
   | { type: "text-delta"; text: string; logprobs?: readonly TokenLogprob[] }
+  /**
+   * More of a tool call while it is written: the first of a call has its name and no arguments. All pieces of the
+   * arguments together are those of the `tool-call` event, which follows when the call is complete.
+   */
+  | { type: "tool-call-delta"; index: number; id: string; name?: string; arguments: string }
   | { type: "tool-call"; toolCall: ToolCall }
   /** `stop` is the stop string that ended the answer; absent where the model or a limit did. */
   | { type: "finish"; reason: FinishReason; usage: Usage; stop?: string };
@@ -140,6 +145,8 @@ export async function collect(events: AsyncIterable<GenerateEvent>): Promise<{
     switch (event.type) {
       case "text-delta":
         text += event.text;
+        break;
+      case "tool-call-delta":
         break;
       case "tool-call":
         toolCalls.push(event.toolCall);

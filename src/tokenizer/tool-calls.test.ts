@@ -67,11 +67,12 @@ test("events come as soon as they can, and inCall says where a constraint applie
   assert.equal(parser.inCall, false);
   assert.deepEqual(parser.push(start!), []);
   assert.equal(parser.inCall, true);
-  assert.deepEqual(
-    idsOf(tokenizer, '«plugin»\n{"name":"f","parameters":{}}').flatMap((id) => parser.push(id)),
-    [],
-  );
-  assert.deepEqual(parser.push(end!), [{ type: "tool-call", toolCall: { id: "x0", name: "f", arguments: "{}" } }]);
+  const deltas = idsOf(tokenizer, '«plugin»\n{"name":"f","parameters":{"a":"}"}}').flatMap((id) => parser.push(id));
+  assert.deepEqual(deltas[0], { type: "tool-call-delta", index: 0, id: "x0", name: "f", arguments: "" });
+  assert.equal(deltas.map((event) => (event.type === "tool-call-delta" ? event.arguments : "?")).join(""), '{"a":"}"}');
+  assert.deepEqual(parser.push(end!), [
+    { type: "tool-call", toolCall: { id: "x0", name: "f", arguments: '{"a":"}"}' } },
+  ]);
   assert.deepEqual(parser.end(), []);
 });
 

@@ -2,10 +2,10 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { z } from "zod";
 import { createSampler } from "../sampler.ts";
-import { createTestTokenizer, controlNames } from "../test-support.ts";
+import { createTestTokenizer } from "../test-support.ts";
 import { createConstraint } from "./constraint.ts";
 import type { Grammar } from "./expression.ts";
-import { jsonObject, jsonSchema, regexGrammar, toolCallGrammar } from "./index.ts";
+import { jsonObject, jsonSchema, regexGrammar } from "./index.ts";
 
 const tokenizer = createTestTokenizer();
 const sampler = createSampler(tokenizer.vocabSize);
@@ -282,36 +282,6 @@ test("keywords that cannot be guaranteed are refused by name and place", () => {
   assert.throws(() => createConstraint(jsonSchema(endless), tokenizer), /No finite text/);
   assert.throws(() => createConstraint(jsonSchema({ $ref: "#" }), tokenizer), /No finite text/);
   assert.throws(() => createConstraint(regexGrammar("(a{0,10000}){0,10000}b".repeat(2)), tokenizer), /too many ways/);
-});
-
-test("tool calls are one of the tools with its own parameters", () => {
-  const id = (name: string): number => controlNames.indexOf(name);
-  const tokens = { start: id("<|action_start|>"), plugin: id("<|plugin|>"), end: id("<|action_end|>") };
-  const grammar = toolCallGrammar(
-    [
-      {
-        name: "rhyme",
-        description: "",
-        parameters: { type: "object", properties: { word: { type: "string", maxLength: 4 } }, required: ["word"] },
-      },
-      {
-        name: "tones",
-        description: "",
-        parameters: { properties: { lines: { type: "array", items: { type: "string" } } } },
-      },
-    ],
-    tokens,
-  );
-  const constraint = createConstraint(grammar, tokenizer);
-  assert.deepEqual([...constraint.allowed(constraint.start, Infinity).ids()], [tokens.start]);
-  for (let seed = 0; seed < 30; seed++) {
-    const call = JSON.parse(write(constraint, seed, 80)) as { name: string; parameters: Record<string, unknown> };
-    assert.ok(call.name === "rhyme" ? typeof call.parameters.word === "string" : call.name === "tones");
-  }
-  assert.throws(
-    () => toolCallGrammar([{ name: "x", description: "", parameters: { type: "object", not: {} } }], tokens),
-    /The parameters of tool "x": The JSON schema at # uses "not"/,
-  );
 });
 
 test("the tokens needed are enough, and fewer than any way takes are refused", () => {

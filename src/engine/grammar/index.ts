@@ -5,4 +5,5 @@ export type { State } from "./automaton.ts";
 export type { Grammar } from "./expression.ts";
 export { jsonObject, jsonSchema } from "./schema.ts";
 export { gbnfGrammar } from "./gbnf.ts";
-export { choiceGrammar, regexGrammar, toolCallGrammar, type ToolTokens } from "./requests.ts";
+export { choiceGrammar, regexGrammar } from "./requests.ts";
+export { toolCallGrammar, type ToolCallOptions } from "./tool-calls.ts";
