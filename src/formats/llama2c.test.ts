@@ -23,6 +23,45 @@ function craft(name: string, header: number[], floats: number): string {
 const header = [8, 3, 2, 2, 1, 5, 6];
 const sharedFloats = 5 * 8 + 2 * (8 + 64 + 32 + 32 + 64 + 8 + 24 + 24 + 24) + 8 + 6 * 4;
 
+/** The same model in a later version: the header padded to 256 bytes. */
+function craftLater(name: string, version: number, groupSize: number, body: Uint8Array): string {
+  const path = join(directory, name);
+  const head = Buffer.alloc(256);
+  for (const [index, value] of [0x616b3432, version, ...header].entries()) head.writeInt32LE(value, 4 * index);
+  head.writeUInt8(1, 36);
+  head.writeInt32LE(groupSize, 37);
+  writeFileSync(path, Buffer.concat([head, body]));
+  return path;
+}
+
+const laterMatrices = 5 * 8 + 2 * (64 + 32 + 32 + 64 + 24 + 24 + 24);
+const laterVectors = 2 * (8 + 8) + 8;
+
+test("version 1: vectors first, then matrices", () => {
+  const floats = Float32Array.from({ length: laterVectors + laterMatrices }, (_, i) => i);
+  const { config, tensors } = readLlama2c(craftLater("one.bin", 1, 0, new Uint8Array(floats.buffer)));
+  assert.equal(config.tieEmbeddings, true);
+  const first = (name: string) => tensors.get(name)!.data[0];
+  assert.equal(first("model.layers.1.input_layernorm.weight"), 8);
+  assert.equal(first("model.norm.weight"), 32);
+  assert.equal(first("model.embed_tokens.weight"), laterVectors);
+  assert.equal(first("model.layers.1.mlp.up_proj.weight"), laterVectors + laterMatrices - 24);
+});
+
+test("version 2: bytes and a scale for each group of them", () => {
+  const pieces: Uint8Array[] = [new Uint8Array(4 * laterVectors)];
+  // Vocabulary, then q, k, v, o, gate, down and up of two layers; every byte is -3, the scale of group g is g.
+  for (const count of [40, 64, 64, 32, 32, 32, 32, 64, 64, 24, 24, 24, 24, 24, 24]) {
+    pieces.push(new Uint8Array(count).fill(253));
+    pieces.push(new Uint8Array(Float32Array.from({ length: count / 8 }, (_, group) => group).buffer));
+  }
+  const path = craftLater("two.bin", 2, 8, Buffer.concat(pieces));
+  const { data } = readLlama2c(path).tensors.get("model.layers.1.mlp.up_proj.weight")!;
+  assert.deepEqual([...data.subarray(6, 10), data[23]], [-0, -0, -3, -3, -6]);
+  refuses(craftLater("ragged.bin", 2, 7, Buffer.concat(pieces)), /no llama2.c checkpoint|cut short/);
+  refuses(craftLater("none.bin", 2, 0, Buffer.concat(pieces)), /groups would have 0/);
+});
+
 function refuses(path: string, message: RegExp): void {
   assert.throws(
     () => readLlama2c(path),
@@ -90,7 +129,8 @@ test("files that are cut, too long or of another kind are refused with sizes", (
   refuses(craft("zero.bin", header.with(2, 0), 10), /layers 0/);
   refuses(craft("heads.bin", header.with(3, 3), 10), /heads 3/);
   refuses(craft("huge.bin", header.with(0, 2 ** 30), 10), /hiddenSize 1073741824/);
-  refuses(craft("later.bin", [0x616b3432, 2, 64, 172, 5, 8, 4], 10), /version 2/);
+  refuses(craft("later.bin", [0x616b3432, 3, 64, 172, 5, 8, 4], 10), /version 3/);
+  refuses(craft("later-cut.bin", [0x616b3432, 2, 64, 172, 5, 8, 4], 10), /68 bytes, and the header .* takes 256/);
   refuses(join(directory, "absent.bin"), /no file/);
 });
 
@@ -123,7 +163,15 @@ test("published models and tokenizers", { skip }, () => {
   assert.equal(small.config.kvHeads, 4);
   const parameters = [...small.tensors.values()].reduce((sum, { data }) => sum + data.length, 0);
   assert.equal(parameters, 260032);
-  assert.throws(() => readLlama2c(join(real, "stories260K-q8.bin")), /version 2/);
+  const { config, tensors } = readLlama2c(join(real, "stories260K.bin"));
+  const int8 = readLlama2c(join(real, "stories260K-q8.bin"));
+  assert.deepEqual(int8.config, config);
+  assert.deepEqual([...int8.tensors.keys()].sort(), [...tensors.keys()].sort());
+  for (const [name, { data, shape }] of tensors) {
+    const other = int8.tensors.get(name)!.data;
+    const difference = Math.hypot(...data.map((number, i) => number - other[i]!)) / Math.hypot(...data);
+    assert.ok(shape.length === 1 ? difference === 0 : difference > 0 && difference < 0.005, `${name}: ${difference}`);
+  }
   const tokenizer = readLlama2cTokenizer(join(real, "tok512.bin"), 512);
   assert.equal(Buffer.from(tokenizer.pieces[3]!.bytes).toString(), "<0x00>");
 });

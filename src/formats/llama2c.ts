@@ -1,5 +1,6 @@
-// The checkpoint and tokenizer files of llama2.c, in their first layout ("version 0"): seven numbers, then float32 weights.
-// Tensors are handed out under Hugging Face's Llama names and in its order of rows. Reads only.
+// The checkpoint and tokenizer files of llama2.c: its first layout ("version 0", seven numbers, then float32 weights), the
+// second with a magic number, and the third with int8 weights. Tensors are handed out as float32 under Hugging Face's
+// Llama names and in its order of rows. Reads only.
 import { Failure } from "../protocol/errors.ts";
 import { type BinaryFile, openBinary } from "./binary-file.ts";
 
@@ -22,10 +23,31 @@ export interface Llama2cCheckpoint {
 }
 
 const headerBytes = 28;
+/** Versions 1 and 2 pad theirs, and add a byte that says whether the classifier is shared, then the group size of int8. */
+const laterHeaderBytes = 256;
 /** Larger than any model of this layout; keeps products of two sizes exact. */
 const maxExtent = 1 << 24;
-/** "ak42" in the later versions of the format, where this layout has its first size. */
+/** "ak42" in the later versions of the format, where the first layout has its first size. */
 const laterVersionMagic = 0x616b3432;
+
+interface Header {
+  config: Llama2cConfig;
+  version: 0 | 1 | 2;
+  /** Where weights begin. */
+  bytes: number;
+  /** Numbers that share a scale in version 2, counted through the whole tensor. */
+  groupSize: number;
+}
+
+/** A run of the file: one tensor, or one of every layer, one after another. */
+interface Section {
+  /** The name; of those that come once a layer its end; "" for numbers that nobody reads. */
+  name: string;
+  perLayer: boolean;
+  shape: number[];
+  /** Heads whose rows are rotated in pairs. */
+  rotatedHeads?: number;
+}
 
 /**
  * Reads a checkpoint whole (the layout has no directory to read it by parts).
@@ -35,30 +57,21 @@ const laterVersionMagic = 0x616b3432;
 export function readLlama2c(path: string): Llama2cCheckpoint {
   const file = openBinary(path, "a llama2.c checkpoint");
   try {
-    const config = readConfig(file);
-    const { hiddenSize, intermediateSize, layers, heads, kvHeads, vocabSize, maxPositions, tieEmbeddings } = config;
-    const headDim = hiddenSize / heads;
-    const kvSize = kvHeads * headDim;
-    const attention = "self_attn.";
-    // In the order of the file: a name, or for the tensors that come once a layer its end; then its shape.
-    const layout: [name: string, perLayer: boolean, shape: number[], rotatedHeads?: number][] = [
-      ["model.embed_tokens.weight", false, [vocabSize, hiddenSize]],
-      ["input_layernorm.weight", true, [hiddenSize]],
-      [`${attention}q_proj.weight`, true, [hiddenSize, hiddenSize], heads],
-      [`${attention}k_proj.weight`, true, [kvSize, hiddenSize], kvHeads],
-      [`${attention}v_proj.weight`, true, [kvSize, hiddenSize]],
-      [`${attention}o_proj.weight`, true, [hiddenSize, hiddenSize]],
-      ["post_attention_layernorm.weight", true, [hiddenSize]],
-      ["mlp.gate_proj.weight", true, [intermediateSize, hiddenSize]],
-      ["mlp.down_proj.weight", true, [hiddenSize, intermediateSize]],
-      ["mlp.up_proj.weight", true, [intermediateSize, hiddenSize]],
-      ["model.norm.weight", false, [hiddenSize]],
-      ["", false, [maxPositions, headDim]], // cosines and sines, computed anew by whoever needs them
-      ...(tieEmbeddings ? [] : [["lm_head.weight", false, [vocabSize, hiddenSize]] as [string, boolean, number[]]]),
-    ];
-    const floats = layout.reduce((sum, [, perLayer, shape]) => sum + (perLayer ? layers : 1) * sizeOf(shape), 0);
-    const expected = headerBytes + 4 * floats;
-    if (file.size !== expected) {
+    const header = readHeader(file);
+    const { config, version, groupSize } = header;
+    const { layers, hiddenSize, heads } = config;
+    const layout = sections(config, version);
+    const isInt8 = ({ shape }: Section) => version === 2 && shape.length > 1;
+    const bytesOf = (section: Section) => {
+      const numbers = sizeOf(section.shape);
+      return isInt8(section) ? numbers + (4 * numbers) / groupSize : 4 * numbers;
+    };
+    const ragged = layout.find((section) => isInt8(section) && sizeOf(section.shape) % groupSize !== 0);
+    const expected = layout.reduce(
+      (sum, section) => sum + (section.perLayer ? layers : 1) * bytesOf(section),
+      header.bytes,
+    );
+    if (ragged || file.size !== expected) {
       throw new Failure(
         "input",
         `${path} has ${file.size} bytes, and its header (${describe(config)}) asks for ${expected}: ` +
@@ -67,13 +80,15 @@ export function readLlama2c(path: string): Llama2cCheckpoint {
       );
     }
     const tensors: Llama2cCheckpoint["tensors"] = new Map();
-    let offset = headerBytes;
-    for (const [name, perLayer, shape, rotatedHeads] of layout) {
+    let offset = header.bytes;
+    for (const section of layout) {
+      const { name, perLayer, shape, rotatedHeads } = section;
       for (let layer = 0; layer < (perLayer ? layers : 1); layer++) {
-        const end = offset + 4 * sizeOf(shape);
+        const end = offset + bytesOf(section);
         if (name !== "") {
-          const stored = new Float32Array(file.read(offset, end).buffer);
-          const data = rotatedHeads === undefined ? stored : halvesFromPairs(stored, rotatedHeads, headDim);
+          const bytes = file.read(offset, end);
+          const stored = isInt8(section) ? fromInt8(bytes, sizeOf(shape), groupSize) : new Float32Array(bytes.buffer);
+          const data = rotatedHeads === undefined ? stored : halvesFromPairs(stored, rotatedHeads, hiddenSize / heads);
           tensors.set(perLayer ? `model.layers.${layer}.${name}` : name, { shape, data });
         }
         offset = end;
@@ -83,6 +98,47 @@ export function readLlama2c(path: string): Llama2cCheckpoint {
   } finally {
     file.close();
   }
+}
+
+/** The file's tensors in its order. */
+function sections(config: Llama2cConfig, version: Header["version"]): Section[] {
+  const { hiddenSize, intermediateSize, heads, kvHeads, vocabSize, maxPositions, tieEmbeddings } = config;
+  const headDim = hiddenSize / heads;
+  const kvSize = kvHeads * headDim;
+  const once = (name: string, shape: number[]): Section => ({ name, perLayer: false, shape });
+  const each = (name: string, shape: number[], rotatedHeads?: number): Section => ({
+    name,
+    perLayer: true,
+    shape,
+    ...(rotatedHeads !== undefined && { rotatedHeads }),
+  });
+  const embedding = once("model.embed_tokens.weight", [vocabSize, hiddenSize]);
+  const attentionNorm = each("input_layernorm.weight", [hiddenSize]);
+  const attention = [
+    each("self_attn.q_proj.weight", [hiddenSize, hiddenSize], heads),
+    each("self_attn.k_proj.weight", [kvSize, hiddenSize], kvHeads),
+    each("self_attn.v_proj.weight", [kvSize, hiddenSize]),
+    each("self_attn.o_proj.weight", [hiddenSize, hiddenSize]),
+  ];
+  const feedForwardNorm = each("post_attention_layernorm.weight", [hiddenSize]);
+  const feedForward = [
+    each("mlp.gate_proj.weight", [intermediateSize, hiddenSize]),
+    each("mlp.down_proj.weight", [hiddenSize, intermediateSize]),
+    each("mlp.up_proj.weight", [intermediateSize, hiddenSize]),
+  ];
+  const norm = once("model.norm.weight", [hiddenSize]);
+  const head = tieEmbeddings ? [] : [once("lm_head.weight", [vocabSize, hiddenSize])];
+  if (version > 0) return [attentionNorm, feedForwardNorm, norm, embedding, ...attention, ...feedForward, ...head];
+  // Cosines and sines are computed anew by whoever needs them.
+  const rotations = once("", [maxPositions, headDim]);
+  return [embedding, attentionNorm, ...attention, feedForwardNorm, ...feedForward, norm, rotations, ...head];
+}
+
+/** Signed bytes, then a float32 scale for each group of them. */
+function fromInt8(bytes: Uint8Array<ArrayBuffer>, count: number, groupSize: number): Float32Array {
+  const levels = new Int8Array(bytes.buffer, 0, count);
+  const scales = new Float32Array(bytes.buffer.slice(count));
+  return Float32Array.from(levels, (level, i) => level * scales[Math.floor(i / groupSize)]!);
 }
 
 export interface Llama2cTokenizer {
@@ -139,23 +195,34 @@ export function readLlama2cTokenizer(path: string, vocabSize: number): Llama2cTo
   return { pieces, maxPieceBytes };
 }
 
-function readConfig(file: BinaryFile): Llama2cConfig {
+function readHeader(file: BinaryFile): Header {
   const { path, size } = file;
-  if (size < headerBytes) {
+  const tooShort = (bytes: number) =>
+    new Failure("input", `${path} has ${size} bytes, and the header of a llama2.c checkpoint takes ${bytes}.`);
+  if (size < headerBytes) throw tooShort(headerBytes);
+  const start = new DataView(file.read(0, 8).buffer);
+  const isLater = start.getUint32(0, true) === laterVersionMagic;
+  const version = isLater ? start.getInt32(4, true) : 0;
+  if (version !== 0 && version !== 1 && version !== 2) {
     throw new Failure(
       "input",
-      `${path} has ${size} bytes, and the header of a llama2.c checkpoint takes ${headerBytes}.`,
-    );
-  }
-  const view = new DataView(file.read(0, headerBytes).buffer);
-  const field = (index: number) => view.getInt32(4 * index, true);
-  if (field(0) === laterVersionMagic) {
-    throw new Failure(
-      "input",
-      `${path} is a llama2.c checkpoint of version ${field(1)}, and version 0 is read.`,
+      `${path} is a llama2.c checkpoint of version ${version}, and versions 0, 1 and 2 are read.`,
       "Export the model again with llama2.c's `export.py --version 0`.",
     );
   }
+  const bytes = isLater ? laterHeaderBytes : headerBytes;
+  if (size < bytes) throw tooShort(bytes);
+  const view = new DataView(file.read(0, bytes).buffer);
+  const field = (index: number) => view.getInt32(4 * (isLater ? index + 2 : index), true);
+  const tieEmbeddings = isLater ? view.getUint8(36) !== 0 : field(5) > 0;
+  const groupSize = version === 2 ? view.getInt32(37, true) : 1;
+  if (groupSize < 1 || groupSize > maxExtent) {
+    throw new Failure("input", `${path} is no llama2.c checkpoint: its groups would have ${groupSize} numbers.`);
+  }
+  return { config: readConfig(path, field, tieEmbeddings), version, bytes, groupSize };
+}
+
+function readConfig(path: string, field: (index: number) => number, tieEmbeddings: boolean): Llama2cConfig {
   const config: Llama2cConfig = {
     hiddenSize: field(0),
     intermediateSize: field(1),
@@ -164,7 +231,7 @@ function readConfig(file: BinaryFile): Llama2cConfig {
     kvHeads: field(4),
     vocabSize: Math.abs(field(5)),
     maxPositions: field(6),
-    tieEmbeddings: field(5) > 0,
+    tieEmbeddings,
   };
   const { hiddenSize, heads, kvHeads } = config;
   const extents = [
