@@ -14,8 +14,26 @@ constexpr long stepDepth = 1024;
 constexpr long stepFloats = 8l << 20;
 /** Bytes of packed B that a thread goes over again and again: they should stay in its second-level cache. */
 constexpr long groupBytes = 640l << 10;
+/** Rows that are taken along all of k at once. */
+constexpr long wholeRows = least(tileRows, 10);
+/** Rows that are few enough to collide without harm. */
+constexpr long freeRows = 3;
 /** Bytes: rows a multiple of this apart collide in the first-level cache, where those of a tile are read side by side. */
 constexpr long collision = 2048;
+
+constexpr Tiles<RowsLie::along, WeightNumbers::f16> tilesOfF16;
+constexpr Tiles<RowsLie::along, WeightNumbers::bf16> tilesOfBf16;
+
+Tile tileFor(WeightNumbers numbers, int rows) {
+  switch (numbers) {
+    case WeightNumbers::f32: return tilesAlong.of[rows];
+    case WeightNumbers::f16: return tilesOfF16.of[rows];
+    case WeightNumbers::bf16: return tilesOfBf16.of[rows];
+  }
+  return nullptr;
+}
+
+constexpr long bytesOf(WeightNumbers numbers) { return numbers == WeightNumbers::f32 ? 4 : 2; }
 
 // ---- one step ---------------------------------------------------------------
 
@@ -26,11 +44,12 @@ struct Step {
   bool accumulate;
   const float* a;
   long aStep;
-  /** As it lies, to be packed here, turned or not; or nullptr: `panels` is packed already, `panelDepth` deep. */
+  /** As it lies, to be packed here, turned or not; or nullptr: `panels` is packed already, `panelDepth` deep, of any numbers. */
   const float* b;
   long bStep;
   bool turned;
-  float* panels;
+  void* panels;
+  WeightNumbers numbers;
   long panelDepth;
   /** Room for rows of A that collide, to be copied here; nullptr where they are used as they lie. */
   float* copy;
@@ -52,7 +71,7 @@ struct Schedule {
     panelTasks = step.b == nullptr ? 0 : step.turned ? columnPanels : ceilDivide(step.depth, packDepth);
     tasks = panelTasks + (step.copy == nullptr ? 0 : rowPanels.count);
     // As many column panels together as stay in cache, fewer where that leaves too few units to share out evenly.
-    groupPanels = groupBytes / (step.depth * panelStep * (long)sizeof(float));
+    groupPanels = groupBytes / (step.depth * panelStep * bytesOf(step.numbers));
     groupPanels = least(groupPanels, rowPanels.count * columnPanels / (16l * threads));
     groupPanels = groupPanels < 1 ? 1 : least(groupPanels, columnPanels);
     groupPanels = ceilDivide(columnPanels, ceilDivide(columnPanels, groupPanels));
@@ -68,10 +87,10 @@ struct Schedule {
     } else if (step.turned) {
       const long first = task * panelColumns;
       const int columns = (int)least(step.n - first, panelColumns);
-      packPanelTurned(step.panels + first * step.panelDepth, step.b + first * step.bStep, step.bStep, columns, step.depth);
+      packPanelTurned(static_cast<float*>(step.panels) + first * step.panelDepth, step.b + first * step.bStep, step.bStep, columns, step.depth);
     } else {
       const long end = least(step.depth, (task + 1) * packDepth);
-      packRows(step.panels, step.b, step.bStep, step.n, step.panelDepth, task * packDepth, end);
+      packRows(static_cast<float*>(step.panels), step.b, step.bStep, step.n, step.panelDepth, task * packDepth, end);
     }
   }
 
@@ -83,12 +102,14 @@ struct Schedule {
     // The next unit's rows, where they are met for the first time, are fetched meanwhile: in every tile some.
     const long nextRows = group == 0 && i + 1 < rowPanels.count ? rowPanels.rows(i + 1) : 0;
     const long begin = group * groupPanels, end = least(columnPanels, begin + groupPanels);
+    const Tile tile = tileFor(step.numbers, rows);
+    const char* panels = static_cast<const char*>(step.panels);
     for (long j = begin; j < end; j++) {
       const long column = j * panelColumns, r = nextRows * (j - begin) / (end - begin);
       const long lines = (nextRows * (j - begin + 1) / (end - begin) - r) * step.depth / panelStep;
-      tilesAlong.of[rows](out + column, step.outStep, from, aStep, step.panels + column * step.panelDepth, step.depth,
-                          (int)least(step.n - column, panelColumns), step.accumulate,
-                          aheadOf(next + r * aStep, panelStep, lines, ceilDivide(step.depth, stretch)));
+      tile(out + column, step.outStep, from, aStep, panels + column * step.panelDepth * bytesOf(step.numbers), step.depth,
+           (int)least(step.n - column, panelColumns), step.accumulate,
+           aheadOf(next + r * aStep, panelStep, lines, ceilDivide(step.depth, stretch)));
     }
   }
 
@@ -118,12 +139,12 @@ void run(const Step& step) {
 
 void clear(float* out, long count) { memset(out, 0, (size_t)count * sizeof(float)); }
 
-/** All of k for a single panel of rows, which uses packed numbers once; else equal steps of about stepDepth. */
+/** All of k for few rows, which use packed numbers once and stay in cache; else equal steps of about stepDepth. */
 long stepAlong(long m, long k) {
-  return m <= tileRows ? k : least(k, ceilDivide(ceilDivide(k, ceilDivide(k, stepDepth)), lanes) * lanes);
+  return m <= wholeRows ? k : least(k, ceilDivide(ceilDivide(k, ceilDivide(k, stepDepth)), lanes) * lanes);
 }
 
-bool colliding(long m, long k) { return m > tileRows && k * (long)sizeof(float) % collision == 0; }
+bool colliding(long m, long k) { return m > freeRows && k * (long)sizeof(float) % collision == 0; }
 
 // ---- the kernels ------------------------------------------------------------
 
@@ -156,6 +177,7 @@ void matmul(float* out, const float* a, const float* b, long m, long n, long k, 
              .bStep = turned ? k : n,
              .turned = turned,
              .panels = panels,
+             .numbers = WeightNumbers::f32,
              .panelDepth = least(k - p, depthMost),
              .copy = copies ? panels + panelFloats : nullptr});
       }
@@ -173,7 +195,28 @@ void packWeight(float* packed, const float* weight, long outputs, long inputs) {
   });
 }
 
-void matmulPacked(float* out, const float* x, const float* packed, long rows, long outputs, long inputs) {
+/** Words along k that are turned together: a line of each of the panel's columns. */
+constexpr long wordRun = 32;
+
+void packHalf(uint16_t* packed, const uint16_t* weight, long outputs, long inputs) {
+  parallelFor(ceilDivide(outputs, panelColumns), 1, [&](long begin, long end, int) {
+    for (long j = begin; j < end; j++) {
+      const uint16_t* from = weight + j * panelColumns * inputs;
+      uint16_t* to = packed + j * panelColumns * inputs;
+      const long columns = least(outputs - j * panelColumns, panelColumns);
+      if (columns < panelColumns) memset(to, 0, (size_t)(panelColumns * inputs) * sizeof *to);
+      for (long p0 = 0; p0 < inputs; p0 += wordRun) {
+        const long p1 = least(inputs, p0 + wordRun);
+        for (long column = 0; column < columns; column++) {
+          for (long p = p0; p < p1; p++) to[p * panelColumns + column] = from[column * inputs + p];
+        }
+      }
+    }
+  });
+}
+
+void matmulPacked(
+    float* out, const float* x, const void* packed, long rows, long outputs, long inputs, WeightNumbers numbers) {
   if (rows == 0 || outputs == 0) return;
   if (inputs == 0) {
     clear(out, rows * outputs);
@@ -196,7 +239,8 @@ void matmulPacked(float* out, const float* x, const float* packed, long rows, lo
            .b = nullptr,
            .bStep = 0,
            .turned = false,
-           .panels = const_cast<float*>(packed) + p * panelStep,
+           .panels = static_cast<char*>(const_cast<void*>(packed)) + p * panelStep * bytesOf(numbers),
+           .numbers = numbers,
            .panelDepth = inputs,
            .copy = copy});
     }
@@ -205,6 +249,6 @@ void matmulPacked(float* out, const float* x, const float* packed, long rows, lo
 
 }  // namespace
 
-const MatmulKernels matmulKernels = {matmul, packWeight, matmulPacked};
+const MatmulKernels matmulKernels = {matmul, packWeight, packHalf, matmulPacked};
 
 }  // namespace lianlu::LIANLU_ISA

@@ -19,12 +19,19 @@ void defineMatmul(napi_env env, napi_value exports) {
     const long outputs = arguments.integer();
     matmulKernels().packWeight(packed, weight, outputs, arguments.integer());
   });
+  define(env, exports, "packHalf", [](Arguments& arguments) {
+    uint16_t* packed = arguments.words();
+    const uint16_t* weight = arguments.words();
+    const long outputs = arguments.integer();
+    matmulKernels().packHalf(packed, weight, outputs, arguments.integer());
+  });
   define(env, exports, "matmulPacked", [](Arguments& arguments) {
     float* out = arguments.floats();
     const float* x = arguments.floats();
-    const float* packed = arguments.floats();
-    const long rows = arguments.integer(), outputs = arguments.integer();
-    matmulKernels().matmulPacked(out, x, packed, rows, outputs, arguments.integer());
+    const uint8_t* packed = arguments.anyArray();
+    const long rows = arguments.integer(), outputs = arguments.integer(), inputs = arguments.integer();
+    const WeightNumbers numbers = static_cast<WeightNumbers>(arguments.integer());
+    matmulKernels().matmulPacked(out, x, packed, rows, outputs, inputs, numbers);
   });
 }
 

@@ -1,7 +1,9 @@
 // The innermost block of a product of floats: a few rows of A by one packed panel of 32 columns of B, in registers.
-// Every output is one chain of fused multiply-adds along the depth, whatever the block's height.
+// Every output is one chain of fused multiply-adds along the depth, whatever the block's height. A panel of words becomes
+// floats as it is loaded.
 #pragma once
 
+#include "matmul.h"
 #include "simd.h"
 
 namespace lianlu::LIANLU_ISA {
@@ -15,11 +17,22 @@ constexpr int tileRows = 6, tileVectors = 1;
 constexpr int tileRows = 2, tileVectors = 1;
 #endif
 
-/** Floats from one depth to the next of a packed panel of B. */
+/** Numbers from one depth to the next of a packed panel of B. */
 constexpr long panelStep = 32;
 
 /** How the rows of A lie: along k in memory, or across it, so that neighbours in memory are neighbouring rows. */
 enum class RowsLie { along, across };
+
+template <WeightNumbers numbers>
+struct PanelOf {
+  using Number = uint16_t;
+  LIANLU_INLINE static vf at(const Number* p) { return numbers == WeightNumbers::f16 ? loadF16(p) : loadBf16(p); }
+};
+template <>
+struct PanelOf<WeightNumbers::f32> {
+  using Number = float;
+  LIANLU_INLINE static vf at(const Number* p) { return load(p); }
+};
 
 /** Depths after which a tile looks ahead. */
 constexpr long stretch = 64;
@@ -34,13 +47,14 @@ struct Ahead {
  * c[rows, columns] = or += A[rows, depth] B[depth, columns]; columns <= 32. A sum that is added to goes on from what c holds.
  * The number of row i at depth p is a[i * aStep + p], or a[p * aStep + i] across.
  */
-template <int rows, RowsLie lie>
-void tile(float* c, long cStep, const float* a, long aStep, const float* panel, long depth, int columns, bool accumulate,
+template <int rows, RowsLie lie, WeightNumbers numbers>
+void tile(float* c, long cStep, const float* a, long aStep, const void* panel, long depth, int columns, bool accumulate,
           const Ahead& ahead) {
+  using Panel = PanelOf<numbers>;
   for (int v = 0; v < 2; v += tileVectors) {
     const int width = columns - v * lanes;
     if (width <= 0) return;
-    const float* b = panel + v * lanes;
+    const typename Panel::Number* b = static_cast<const typename Panel::Number*>(panel) + v * lanes;
     float* to = c + v * lanes;
     vf sums[rows][tileVectors];
     LIANLU_UNROLL
@@ -68,7 +82,7 @@ void tile(float* c, long cStep, const float* a, long aStep, const float* panel, 
       for (long p = 0; p < count; p++) {
         vf across[tileVectors];
         LIANLU_UNROLL
-        for (int u = 0; u < tileVectors; u++) across[u] = load(b + u * lanes);
+        for (int u = 0; u < tileVectors; u++) across[u] = Panel::at(b + u * lanes);
         b += panelStep;
         LIANLU_UNROLL
         for (int i = 0; i < rows; i++) {
@@ -101,19 +115,19 @@ void tile(float* c, long cStep, const float* a, long aStep, const float* panel, 
   }
 }
 
-using Tile = void (*)(float*, long, const float*, long, const float*, long, int, bool, const Ahead&);
+using Tile = void (*)(float*, long, const float*, long, const void*, long, int, bool, const Ahead&);
 
-template <RowsLie lie, int rows>
+template <RowsLie lie, WeightNumbers numbers, int rows>
 constexpr void fillTiles(Tile* tiles) {
-  tiles[rows] = tile<rows, lie>;
-  if constexpr (rows > 1) fillTiles<lie, rows - 1>(tiles);
+  tiles[rows] = tile<rows, lie, numbers>;
+  if constexpr (rows > 1) fillTiles<lie, numbers, rows - 1>(tiles);
 }
 
 /** The tile for each number of rows, 1..tileRows. */
-template <RowsLie lie>
+template <RowsLie lie, WeightNumbers numbers = WeightNumbers::f32>
 struct Tiles {
   Tile of[tileRows + 1] = {};
-  constexpr Tiles() { fillTiles<lie, tileRows>(of); }
+  constexpr Tiles() { fillTiles<lie, numbers, tileRows>(of); }
 };
 
 }  // namespace lianlu::LIANLU_ISA

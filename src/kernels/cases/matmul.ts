@@ -1,5 +1,5 @@
 // Cases of the float products: dense in three forms, and by packed weights.
-import type { Kernels, MatmulForm } from "../kernels.ts";
+import type { HalfType, Kernels, MatmulForm } from "../kernels.ts";
 import type { CaseFamily, KernelCase, Refusal } from "./case.ts";
 import { seededNumbers } from "./case.ts";
 
@@ -99,6 +99,36 @@ function packed(m: number, n: number, k: number): KernelCase {
   };
 }
 
+/** Every 16-bit number is a float: the product is that of the floats. */
+function packedHalf(m: number, n: number, k: number, type: HalfType): KernelCase {
+  const { a, b } = operands(m, n, k, "nt");
+  const multiply = (kernels: Kernels, x: Float32Array, rows: number): Float32Array => {
+    const words = new Uint16Array(b.length);
+    (type === "f16" ? kernels.toF16 : kernels.toBf16)(words, b);
+    const out = new Float32Array(rows * n);
+    kernels.matmulPacked(out, x, kernels.packHalf(words, n, k, type), rows);
+    return out;
+  };
+  return {
+    name: `matmulPacked ${type} [${m}, ${n}, ${k}]`,
+    tolerance: tolerance(k),
+    same: ["floats", "packed"],
+    run(kernels) {
+      const words = new Uint16Array(b.length);
+      (type === "f16" ? kernels.toF16 : kernels.toBf16)(words, b);
+      const numbers = new Float32Array(b.length);
+      (type === "f16" ? kernels.fromF16 : kernels.fromBf16)(numbers, words);
+      const out = new Float32Array(m * n);
+      kernels.matmulPacked(out, a, kernels.packWeight(numbers, n, k), m);
+      return { floats: out, packed: multiply(kernels, a, m) };
+    },
+    alone: {
+      rows: m * n === 0 ? 0 : m,
+      run: (kernels, row) => ({ packed: multiply(kernels, a.subarray(row * k, (row + 1) * k), 1) }),
+    },
+  };
+}
+
 const floats = (length: number) => new Float32Array(length);
 
 function refuse(name: string, message: RegExp, run: (kernels: Kernels) => void): Refusal {
@@ -111,6 +141,7 @@ export const matmulCases: CaseFamily = {
   cases: [
     ...[...shapes, ...drawnShapes(6)].flatMap(([m, n, k]) => forms.map((form) => matmul(m, n, k, form))),
     ...[...shapes, ...drawnShapes(3)].map(([m, n, k]) => packed(m, n, k)),
+    ...[...shapes, ...drawnShapes(2)].map(([m, n, k], i) => packedHalf(m, n, k, i % 2 === 0 ? "f16" : "bf16")),
   ],
   refusals: [
     refuse("an output that is too short", /out has 5 elements, expected 6/, (kernels) =>
@@ -136,6 +167,28 @@ export const matmulCases: CaseFamily = {
     ),
     refuse("a packed weight of the wrong size", /weight.data has 31 elements/, (kernels) =>
       kernels.matmulPacked(floats(1), floats(1), { scheme: "f32", outputs: 1, inputs: 1, data: floats(31) }, 1),
+    ),
+    refuse("16-bit weights that are no words", /packHalf: weight must be a Uint16Array/, (kernels) =>
+      kernels.packHalf(floats(2) as unknown as Uint16Array, 1, 2, "f16"),
+    ),
+    refuse("16-bit weights of an unknown type", /packHalf: type is 'f8', expected one of: f16, bf16/, (kernels) =>
+      kernels.packHalf(new Uint16Array(2), 1, 2, "f8" as HalfType),
+    ),
+    refuse("a packed 16-bit weight of the wrong size", /weight.data has 31 elements/, (kernels) =>
+      kernels.matmulPacked(
+        floats(1),
+        floats(1),
+        { scheme: "bf16", outputs: 1, inputs: 1, data: new Uint16Array(31) },
+        1,
+      ),
+    ),
+    refuse("an output that overlaps rows of 16-bit products", /out shares memory with x/, (kernels) =>
+      kernels.matmulPacked(
+        shared.subarray(0, 2),
+        shared.subarray(1, 2),
+        kernels.packHalf(new Uint16Array(2), 2, 1, "f16"),
+        1,
+      ),
     ),
     refuse("rows that do not match", /x has 3 elements, expected 4/, (kernels) =>
       kernels.matmulPacked(floats(2), floats(3), kernels.packWeight(floats(2), 1, 2), 2),
