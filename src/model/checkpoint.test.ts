@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { bytesFromFloats } from "../formats/dtype.ts";
 import { openSafetensors, writeSafetensors } from "../formats/safetensors.ts";
 import { loadKernels } from "../kernels/index.ts";
 import { Failure } from "../protocol/errors.ts";
@@ -43,8 +44,8 @@ function saved(
   return { path, decoder };
 }
 
-function logits(decoder: Decoder): Float32Array {
-  using tape = createTape(kernels, { recording: false });
+function logits(decoder: Decoder, by = kernels): Float32Array {
+  using tape = createTape(by, { recording: false });
   const ids = Int32Array.of(1, 4, 9, 16);
   const hidden = decode(tape, decoder, ids, Int32Array.of(0, 1, 2, 3), packedAttention(new Int32Array(4)));
   return Float32Array.from(decoder.head.apply(tape, hidden).data);
@@ -173,6 +174,27 @@ for (const [family, changes] of tinyVariants) {
     mergeLora(kernels, decoder, pairs, options);
     logits(decoder).forEach((value, i) => assert.ok(Math.abs(value - adapted[i]!) < 1e-4));
   });
+}
+
+for (const dtype of ["F16", "BF16"] as const) {
+  for (const tieEmbeddings of [false, true]) {
+    test(`${dtype}${tieEmbeddings ? ", tied" : ""}: halves that stay halves give the bits of floats`, () => {
+      const { path, decoder } = saved("halves", "qwen2", { qkvBias: true, tieEmbeddings });
+      const tensors = [...namedTensors(decoder)].map(([name, { data, shape }]) => ({
+        name,
+        dtype,
+        shape,
+        bytes: bytesFromFloats(Float32Array.from(data), dtype),
+      }));
+      writeSafetensors(join(path, "model.safetensors"), tensors);
+      for (const kernels of [loadKernels("reference"), loadKernels("native")]) {
+        const expected = logits(loadCheckpoint(path, kernels), kernels);
+        const packed = loadCheckpoint(path, kernels, { inference: true });
+        assert.equal(packed.embedding.bytes, 2 * 17 * 16);
+        assert.deepEqual(logits(packed, kernels), expected);
+      }
+    });
+  }
 }
 
 test("an unknown architecture is refused by name", () => {

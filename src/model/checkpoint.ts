@@ -2,8 +2,8 @@
 // llama2.c's single-file models open through the same door.
 import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Kernels } from "../kernels/kernels.ts";
-import { readLlama2c } from "../formats/llama2c.ts";
+import type { Kernels, PackedWeight } from "../kernels/kernels.ts";
+import { type Llama2cConfig, readLlama2c } from "../formats/llama2c.ts";
 import { writeSafetensors } from "../formats/safetensors.ts";
 import { Failure } from "../protocol/errors.ts";
 import { sizeOf, tensor, type Tensor } from "../tensor/index.ts";
@@ -11,6 +11,7 @@ import type { DecoderConfig } from "./config.ts";
 import { buildDecoder, namedTensors, type Decoder } from "./decoder.ts";
 import { familyOf, parseConfig } from "./family.ts";
 import { loadGguf } from "./gguf.ts";
+import { packedLinear } from "./layers/linear.ts";
 import { aligned, checkShape, loadSafetensors } from "./safetensors-weights.ts";
 
 /** What a tokenizer needs; copied beside the weights, so that a checkpoint is whole. */
@@ -61,7 +62,7 @@ export function loadCheckpoint(
 ): Decoder {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new Failure("input", `${path}: no such file or directory.`, "Check the path.");
-  if (stat.isFile()) return path.endsWith(".gguf") ? loadGguf(path, kernels) : loadLlama2c(path, kernels);
+  if (stat.isFile()) return path.endsWith(".gguf") ? loadGguf(path, kernels) : loadLlama2c(path, kernels, inference);
   const gguf = join(path, "model.gguf");
   if (existsSync(gguf) && !existsSync(join(path, "model.safetensors"))) return loadGguf(gguf, kernels);
   const json = readConfigJson(path);
@@ -70,9 +71,13 @@ export function loadCheckpoint(
   return loadSafetensors(path, config, kernels, { inference, quantization });
 }
 
-function loadLlama2c(path: string, kernels: Kernels): Decoder {
-  const { config: raw, tensors } = readLlama2c(path);
-  const config: DecoderConfig = {
+/** The config of a llama2.c `.bin` file. */
+export function readLlama2cConfig(path: string): DecoderConfig {
+  return llama2cConfig(readLlama2c(path).config);
+}
+
+function llama2cConfig(raw: Llama2cConfig): DecoderConfig {
+  return {
     ...raw,
     family: "llama",
     headDim: raw.hiddenSize / raw.heads,
@@ -83,13 +88,25 @@ function loadLlama2c(path: string, kernels: Kernels): Decoder {
     padTokenId: 2,
     initializerRange: 0.02,
   };
+}
+
+function loadLlama2c(path: string, kernels: Kernels, inference: boolean): Decoder {
+  const { config: raw, tensors } = readLlama2c(path);
+  const config = llama2cConfig(raw);
+  const read = (name: string, shape: readonly number[]): Float32Array => {
+    const found = tensors.get(name);
+    if (!found) throw new Failure("input", `${path}: tensor ${name} is missing.`, "The file is no llama2.c model.");
+    checkShape(path, name, found.shape, shape);
+    return found.data;
+  };
+  const pack = (name: string, outputs: number, inputs: number): PackedWeight =>
+    kernels.packWeight(read(name, [outputs, inputs]), outputs, inputs);
   return buildDecoder(kernels, config, {
-    tensor(name, shape) {
-      const found = tensors.get(name);
-      if (!found) throw new Failure("input", `${path}: tensor ${name} is missing.`, "The file is no llama2.c model.");
-      checkShape(path, name, found.shape, shape);
-      return tensor(aligned(kernels, found.data), shape, name);
-    },
+    tensor: (name, shape) => tensor(aligned(kernels, read(name, shape)), shape, name),
+    ...(inference && {
+      linear: (name, outputs, inputs) => packedLinear(name, pack(`${name}.weight`, outputs, inputs)),
+      tiedHead: (name, table) => packedLinear(name, pack(table.name, config.vocabSize, config.hiddenSize)),
+    }),
   });
 }
 

@@ -12,7 +12,20 @@ import { storedEmbedding } from "./layers/embedding.ts";
 import { packedLinear } from "./layers/linear.ts";
 
 /** Block types whose products the kernels have; matrices of other types become floats. */
-const schemeOf: Partial<Record<BlockType, WeightScheme>> = { Q8_0: "q8_0", Q4_0: "q4_0" };
+const schemeOf: Partial<Record<BlockType, WeightScheme>> = {
+  Q8_0: "q8_0",
+  Q4_0: "q4_0",
+  Q4_1: "q4_1",
+  Q5_0: "q5_0",
+  Q5_1: "q5_1",
+  Q2_K: "q2_k",
+  Q3_K: "q3_k",
+  Q4_K: "q4_k",
+  Q5_K: "q5_k",
+  Q6_K: "q6_k",
+  IQ4_NL: "iq4_nl",
+  IQ2_XXS: "iq2_xxs",
+};
 
 /** Loads a file of any type that `formats` reads. Throws a Failure that names what is not as it must be. */
 export function loadGguf(path: string, kernels: Kernels): Decoder {
@@ -61,6 +74,10 @@ function packPlace(file: GgufFile, kernels: Kernels, place: GgufPlace): PackedWe
   const { type } = file.tensors.get(place.name)!;
   const scheme = schemeOf[type];
   if (scheme) return kernels.packQuantized(inSourceOrder(file.bytes(place.name), place), outputs, inputs, scheme);
+  if (type === "F16" || type === "BF16") {
+    const words = new Uint16Array(inSourceOrder(file.bytes(place.name), place).buffer);
+    return kernels.packHalf(words, outputs, inputs, type === "F16" ? "f16" : "bf16");
+  }
   return kernels.packWeight(inSourceOrder(file.floats(place.name), place), outputs, inputs);
 }
 
@@ -80,6 +97,9 @@ function readTable(file: GgufFile, place: GgufPlace, vocabSize: number, hiddenSi
 }
 
 /** Rows in the order of the checkpoint. */
-function inSourceOrder<Numbers extends Float32Array | Uint8Array>(stored: Numbers, { rows }: GgufPlace): Numbers {
+function inSourceOrder<Numbers extends Float32Array | Uint8Array<ArrayBuffer>>(
+  stored: Numbers,
+  { rows }: GgufPlace,
+): Numbers {
   return rows ? pickRows(stored, invertRows(rows), stored.length / rows.length) : stored;
 }

@@ -1,11 +1,13 @@
 // A Hugging Face directory's weights as a decoder: every tensor that the config asks for, in its shape, and no other.
 import type { Floats, Kernels, PackedWeight } from "../kernels/kernels.ts";
+import { floatsFromBytes } from "../formats/dtype.ts";
 import { openCheckpointTensors, readFloats, type TensorSource } from "../formats/safetensors.ts";
 import { Failure } from "../protocol/errors.ts";
 import { tensor, type Tensor } from "../tensor/index.ts";
 import type { DecoderConfig } from "./config.ts";
 import { buildDecoder, type Decoder, type DecoderParts } from "./decoder.ts";
 import { familyOf } from "./family.ts";
+import { storedEmbedding } from "./layers/embedding.ts";
 import { denseLinear, packedLinear } from "./layers/linear.ts";
 import { packedLayers, type PackedLayers } from "./packed/index.ts";
 
@@ -35,8 +37,10 @@ export function loadSafetensors(
       use(name, shape);
       return readFloats(source, name);
     };
-    const pack = (name: string, outputs: number, inputs: number): PackedWeight =>
-      kernels.packWeight(read(name, [outputs, inputs]), outputs, inputs);
+    const pack = (name: string, outputs: number, inputs: number): PackedWeight => {
+      use(name, [outputs, inputs]);
+      return packTensor(kernels, source, name, outputs, inputs);
+    };
     const dense = (name: string, outputs: number, inputs: number): Tensor => {
       const shape = [outputs, inputs];
       const floats = lowBit?.floats(name, outputs, inputs) ?? read(`${name}.weight`, shape);
@@ -50,6 +54,12 @@ export function loadSafetensors(
             packedLinear(name, pack(`${name}.weight`, outputs, inputs), bias))
           : denseLinear(dense(name, outputs, inputs), bias),
       ...(inference && {
+        embedding: (name, vocabSize, hiddenSize) => {
+          use(name, [vocabSize, hiddenSize]);
+          const { dtype } = source.tensors.get(name)!;
+          const decode = (row: Uint8Array<ArrayBuffer>) => floatsFromBytes(row, dtype, `${name} of ${source.path}`);
+          return storedEmbedding({ name, bytes: source.bytes(name), vocabSize, hiddenSize, decode });
+        },
         tiedHead: (name, { name: table }) => packedLinear(name, pack(table, config.vocabSize, config.hiddenSize)),
       }),
     };
@@ -59,6 +69,20 @@ export function loadSafetensors(
   } finally {
     source.close();
   }
+}
+
+/** Halves stay halves; everything else becomes floats. */
+function packTensor(
+  kernels: Kernels,
+  source: TensorSource,
+  name: string,
+  outputs: number,
+  inputs: number,
+): PackedWeight {
+  const { dtype } = source.tensors.get(name)!;
+  if (dtype !== "F16" && dtype !== "BF16") return kernels.packWeight(readFloats(source, name), outputs, inputs);
+  const words = new Uint16Array(source.bytes(name).buffer);
+  return kernels.packHalf(words, outputs, inputs, dtype === "F16" ? "f16" : "bf16");
 }
 
 /** Tensors of packed layers, and the biases of zeros that some exporters put beside every one of them. */
