@@ -83,7 +83,10 @@ test("a checkpoint answers the same alone, in company and in a thread of its own
   const model = await load(checkpoint, { onNote: (text) => notes.push(text), id: "tiny" });
   assert.equal(model.id, "tiny");
   assert.equal(model.contextLength, 512);
-  assert.match(notes[0]!, /weights [\d.]+ MiB, cache [\d.]+ MiB \(0.3 KiB a token, 4096 tokens\), context 512 of 512/);
+  assert.match(
+    notes[0]!,
+    /weights [\d.]+ KiB, cache 4.0 MiB \(f16, 128 bytes a token, 32768 tokens\), context 512 of 512/,
+  );
   const alone = await collect(model.generate(request));
   assert.ok(alone.text.length > 0);
   const company = await Promise.all(
@@ -110,7 +113,7 @@ test("a checkpoint answers the same alone, in company and in a thread of its own
 });
 
 test("scores are those of the training pass", async () => {
-  const model = await load(checkpoint);
+  const model = await load(checkpoint, { kvCache: "f32" });
   const [scored] = await model.score(["明月 the fox"]);
   const decoder = loadCheckpoint(checkpoint, kernels);
   using tape = createTape(kernels, { recording: false });

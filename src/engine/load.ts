@@ -2,12 +2,11 @@
 // What it will take of memory is reckoned and said before the cache is made.
 import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { loadKernels, pageTokens, setThreads, type Kernels } from "../kernels/index.ts";
+import { openGguf } from "../formats/gguf.ts";
+import { loadKernels, pageTokens, setThreads, type Kernels, type KvType } from "../kernels/index.ts";
 import {
-  countParameters,
   loadAdapter,
   loadCheckpoint,
-  loadGguf,
   packedLinear,
   replaceLinears,
   type Decoder,
@@ -16,9 +15,11 @@ import {
 import { Failure, type ServedModel } from "../protocol/index.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { createAdapterRegistry } from "./adapters.ts";
-import { bytesPerToken, pagesFor } from "./cache.ts";
+import { draftModel } from "./draft-model.ts";
 import { createEngine } from "./engine.ts";
+import { checkPlan, formatBytes, planModel } from "./plan.ts";
 import { createRunner } from "./runner.ts";
+import { promptLookup, type Speculator } from "./speculation.ts";
 import { loadInWorker } from "./worker.ts";
 
 export interface LoadOptions {
@@ -32,6 +33,14 @@ export interface LoadOptions {
   threads?: number;
   /** Longest prompt plus completion, in tokens. Default: what the model was made for, as far as memory allows. */
   maxContext?: number;
+  /** Numbers of the key-value cache. Default "f16". */
+  kvCache?: KvType;
+  /** Whether keys and values are kept and shared between requests that begin alike. Default true. */
+  prefixCache?: boolean;
+  /** Guesses of the next tokens, which change no answer: from the text so far, or from a smaller model. Default "none". */
+  speculation?: "none" | "prompt-lookup" | { draft: string };
+  /** Requests that run at once; others wait. Default 64. */
+  maxSequences?: number;
   kernels?: Kernels["name"];
   /** Runs the model in a thread of its own, so that this one's event loop stays alive. Default false. */
   worker?: boolean;
@@ -41,15 +50,8 @@ export interface LoadOptions {
   onCrash?: (error: Error) => void;
 }
 
-/** The cache holds this much, or one sequence of full length where that is more. */
-const cacheBytes = 256 * 2 ** 20;
-/** Sequences of full length for which there is room, at most. */
-const maxFullSequences = 8;
-/** Of the memory that is available, the cache takes no more than this share. */
-const memoryShare = 0.5;
 /** Models pad their vocabulary to a round number; by more than this it is another model's. */
 const maxPaddedIds = 1024;
-const ggufName = "model.gguf";
 
 /**
  * Loads a model for inference.
@@ -59,43 +61,78 @@ const ggufName = "model.gguf";
 export async function load(path: string, options: LoadOptions = {}): Promise<ServedModel> {
   if (options.worker) return loadInWorker(path, options);
   if (options.threads !== undefined) setThreads(options.threads);
+  const { kvCache = "f16", prefixCache, speculation = "none", maxSequences, maxContext } = options;
+  const plan = planModel(path, { kvCache, ...(maxContext !== undefined && { maxContext }) });
+  checkPlan(plan);
   const kernels = loadKernels(options.kernels);
-  const { decoder, weightBytes } = openDecoder(path, kernels);
+  const decoder = loadCheckpoint(path, kernels, { inference: true });
   const { config } = decoder;
-  const tokenizer = loadTokenizer(options.tokenizer ?? (isDirectory(path) ? path : dirname(path)));
+  const tokenizer = openTokenizer(path, options.tokenizer);
   checkTokenizer(tokenizer, config.vocabSize, path);
   packLinears(decoder, kernels);
   if (options.adapter !== undefined) loadAdapter(kernels, decoder, options.adapter);
   const adapters = createAdapterRegistry(kernels, decoder);
-
-  const perToken = bytesPerToken(config);
-  const { context, pages } = planCache(config.maxPositions, perToken, options.maxContext);
+  const { pages } = plan;
+  const speculator =
+    typeof speculation === "object"
+      ? openDraft(speculation.draft, kernels, tokenizer, pages, kvCache)
+      : speculation === "prompt-lookup"
+        ? promptLookup()
+        : undefined;
   options.onNote?.(
-    `${basename(resolve(path))}: weights ${megabytes(weightBytes)}, cache ${megabytes(pages * pageTokens * perToken)} ` +
-      `(${kilobytes(perToken)} a token, ${pages * pageTokens} tokens), context ${context} of ${config.maxPositions}.`,
+    `${plan.name}: weights ${formatBytes(plan.weightBytes)}, cache ${formatBytes(plan.cacheBytes)} ` +
+      `(${kvCache}, ${formatBytes(plan.kvBytesPerToken)} a token, ${pages * pageTokens} tokens), ` +
+      `context ${plan.context} of ${plan.modelContext}.`,
   );
   return createEngine({
     id: options.id ?? basename(resolve(path)),
-    runner: createRunner(kernels, decoder, pages, { adapters }),
+    runner: createRunner(kernels, decoder, pages, { kvCache, adapters }),
     adapters,
-    weightBytes,
+    weightBytes: plan.weightBytes,
     tokenizer,
-    maxPositions: context,
+    maxPositions: plan.context,
+    ...(prefixCache !== undefined && { prefixCache }),
+    ...(maxSequences !== undefined && { maxSequences }),
+    ...(speculator && { speculator }),
   });
 }
 
-function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+/** The one that was asked for; else the one within a .gguf file, where it has one; else the one beside the model. */
+function openTokenizer(path: string, given: string | undefined): Tokenizer {
+  if (given !== undefined) return loadTokenizer(given);
+  if (!statSync(path).isFile()) {
+    const gguf = join(path, "model.gguf");
+    const beside = tokenizerFiles.some((name) => existsSync(join(path, name)));
+    return loadTokenizer(!beside && existsSync(gguf) ? gguf : path);
+  }
+  return loadTokenizer(path.endsWith(".gguf") && hasVocabulary(path) ? path : dirname(path));
 }
 
-function openDecoder(path: string, kernels: Kernels): { decoder: Decoder; weightBytes: number } {
-  const gguf = path.endsWith(".gguf") ? path : join(path, ggufName);
-  if (existsSync(gguf)) {
-    const decoder = loadGguf(gguf, kernels);
-    return { decoder, weightBytes: statSync(gguf).size + decoder.embedding.bytes };
+const tokenizerFiles = ["tokenizer.json", "tokenizer.model", "tokenizer.bin"];
+
+function hasVocabulary(gguf: string): boolean {
+  const file = openGguf(gguf);
+  try {
+    return file.metadata.has("tokenizer.ggml.tokens");
+  } finally {
+    file.close();
   }
-  const decoder = loadCheckpoint(path, kernels);
-  return { decoder, weightBytes: countParameters(decoder.config) * Float32Array.BYTES_PER_ELEMENT };
+}
+
+/** Throws Failure("input") for a draft model whose tokens are others. */
+function openDraft(path: string, kernels: Kernels, tokenizer: Tokenizer, pages: number, kvCache: KvType): Speculator {
+  const decoder = loadCheckpoint(path, kernels, { inference: true });
+  const { vocabSize, maxPositions } = decoder.config;
+  if (openTokenizer(path, undefined).id !== tokenizer.id) {
+    throw new Failure(
+      "input",
+      `${path}: the draft model's tokens are not those of the model, so its guesses mean nothing to it.`,
+      "Use a smaller model with the same tokenizer.",
+    );
+  }
+  checkTokenizer(tokenizer, vocabSize, path);
+  packLinears(decoder, kernels);
+  return draftModel(createRunner(kernels, decoder, pages, { kvCache }), maxPositions);
 }
 
 /** Replaces dense weights by packed ones; the results are equal to the bit, and faster for few rows. */
@@ -116,39 +153,4 @@ function checkTokenizer(tokenizer: Tokenizer, vocabSize: number, path: string): 
     `${path}: the tokenizer has ${ids} ids and the model ${vocabSize}, so they do not belong together.`,
     "Restore the tokenizer that the checkpoint was trained with.",
   );
-}
-
-/** How long a sequence may be and how many pages there are. */
-function planCache(
-  maxPositions: number,
-  perToken: number,
-  maxContext: number | undefined,
-): { context: number; pages: number } {
-  if (maxContext !== undefined && (maxContext < 1 || maxContext > maxPositions)) {
-    throw new Failure(
-      "usage",
-      `A context of ${maxContext} tokens was asked for; this model takes between 1 and ${maxPositions}.`,
-      "Ask for a shorter context, or leave it out.",
-    );
-  }
-  const affordable = Math.floor((process.availableMemory() * memoryShare) / perToken);
-  if (maxContext !== undefined && maxContext > affordable) {
-    throw new Failure(
-      "environment",
-      `A context of ${maxContext} tokens needs ${megabytes(maxContext * perToken)} of cache, and memory allows ${affordable} tokens.`,
-      "Ask for a shorter context, or free memory.",
-    );
-  }
-  if (affordable < 1) throw new Failure("environment", "There is no memory left for the cache.", "Free memory.");
-  const context = Math.min(maxContext ?? maxPositions, affordable);
-  const tokens = Math.min(context * maxFullSequences, Math.max(context, Math.floor(cacheBytes / perToken)), affordable);
-  return { context, pages: pagesFor(tokens) };
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
-}
-
-function kilobytes(bytes: number): string {
-  return `${(bytes / 2 ** 10).toFixed(1)} KiB`;
 }

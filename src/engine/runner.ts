@@ -1,7 +1,7 @@
 // One step of a decoder over rows of many sequences, with the paged cache: ids in, logits out.
 // It knows nothing of requests; scheduler.ts decides which rows run.
 import type { Floats, Kernels, KvType } from "../kernels/kernels.ts";
-import { decode, planRope, type Attend, type Decoder, type Rope } from "../model/index.ts";
+import { decode, maximumPositions, planRope, type Attend, type Decoder, type Rope } from "../model/index.ts";
 import { createTape, type Tensor } from "../tensor/index.ts";
 import type { AdapterRegistry, AdapterRun } from "./adapters.ts";
 import { createKvCache } from "./cache.ts";
@@ -81,10 +81,15 @@ export function createRunner(
     return out;
   }
 
+  /** Positions past those of training need the word that they were planned. */
+  const stretched = maximumPositions(config) > config.maxPositions;
+  const usualRuns = (rows: number) => (stretched ? [{ rows, rope: decoder.rope }] : undefined);
+
   function run(batch: Batch, onOutput: OnOutput): void {
     const { sequences, positions, pageTable, maxPages, wanted, hidden: hiddenRows = [], adapterRuns = [] } = batch;
     adapters?.route(adapterRuns);
-    const ropeRuns = batch.ropeRuns?.map(({ rows, rope }) => ({ rows, rope: rope ?? decoder.rope }));
+    const ropeRuns =
+      batch.ropeRuns?.map(({ rows, rope }) => ({ rows, rope: rope ?? decoder.rope })) ?? usualRuns(positions.length);
     const attend: Attend = (onTape, layer, q, k, v, layout, window) => {
       const out = onTape.take([positions.length, layout.heads * layout.headDim], "attention");
       const pages = cache[layer]!;

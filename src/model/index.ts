@@ -4,6 +4,7 @@ export {
   loadCheckpoint,
   makeTrainable,
   readConfig,
+  readLlama2cConfig,
   saveCheckpoint,
   type LoadCheckpointOptions,
 } from "./checkpoint.ts";
