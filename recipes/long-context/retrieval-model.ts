@@ -58,11 +58,11 @@ export function writeRetrievalModel(directory: string, maxPositions: number): vo
   const head = matrix("lm_head.weight", vocabSize, hiddenSize);
   for (let id = 0; id < vocabSize; id++) {
     embed(id, oneAt, 1);
-    if (id < firstByte) continue;
     for (let bit = 0; bit < bits; bit++) {
-      const sign = (((id - firstByte) >> bit) & 1) * 2 - 1;
+      // Control tokens look like the byte 0: every row has to have the same norm.
+      const sign = ((Math.max(0, id - firstByte) >> bit) & 1) * 2 - 1;
       embed(id, bit, sign);
-      head(id, answerAt + bit, 10 * sign);
+      if (id >= firstByte) head(id, answerAt + bit, 10 * sign);
     }
   }
   // What the norm before attention divides by: the root of the mean square of what a row with a full past holds.
