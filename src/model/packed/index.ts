@@ -42,7 +42,7 @@ export function packedLayers(source: TensorSource, quantizationConfig: unknown, 
     linear(name, outputs, inputs, bias) {
       if (!isPacked(name)) return undefined;
       const matrix = readFourBit(source, name, outputs, inputs, layout);
-      return packedLinear(name, kernels.packWeight(floatsOfAffine(matrix), outputs, inputs), bias);
+      return packedLinear(name, kernels.packAffine(matrix, outputs, inputs), bias);
     },
     floats: (name, outputs, inputs) =>
       isPacked(name) ? floatsOfAffine(readFourBit(source, name, outputs, inputs, layout)) : undefined,
