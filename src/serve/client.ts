@@ -15,6 +15,7 @@ import { toWire } from "./client-requests.ts";
 export interface ConnectOptions {
   /** For example "http://127.0.0.1:23333/v1". */
   baseUrl: string;
+  /** Default: LIANLU_API_KEY, where it is set. */
   apiKey?: string;
   /** Default: the first model that the server lists. */
   model?: string;
@@ -34,8 +35,8 @@ const modelListSchema = z.object({
 /** Asks the server which models it has. Throws Failure("environment") where it does not answer. */
 export async function connect(options: ConnectOptions): Promise<LanguageModel> {
   const baseUrl = options.baseUrl.replace(/\/+$/, "");
-  const headers: Record<string, string> =
-    options.apiKey === undefined ? {} : { authorization: `Bearer ${options.apiKey}` };
+  const { apiKey = process.env.LIANLU_API_KEY } = options;
+  const headers: Record<string, string> = apiKey ? { authorization: `Bearer ${apiKey}` } : {};
 
   async function request(path: string, init: RequestInit = {}): Promise<Response> {
     let response;

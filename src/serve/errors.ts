@@ -12,6 +12,8 @@ export interface HttpErrorOptions {
   param?: string;
   code?: string;
   headers?: Record<string, string>;
+  /** What led to it; stays inside. */
+  cause?: unknown;
 }
 
 /** An answer other than 2xx, thrown anywhere in a route. */
@@ -21,7 +23,7 @@ export class HttpError extends Error {
   readonly options: HttpErrorOptions;
 
   constructor(status: number, message: string, options: HttpErrorOptions = {}) {
-    super(message);
+    super(message, options.cause === undefined ? {} : { cause: options.cause });
     this.status = status;
     this.options = options;
   }

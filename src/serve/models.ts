@@ -1,7 +1,7 @@
 // Models by name: loaded at their first request, once for all who wait, and unloaded by least use where memory is short.
 // What a model is and where it comes from is its source's; a failed load is told and may be tried again.
 import type { LanguageModel, ServedModel } from "../protocol/index.ts";
-import { HttpError, retryAfter } from "./errors.ts";
+import { HttpError, retryAfter, toHttpError } from "./errors.ts";
 
 /** A model to serve. What an interface beyond LanguageModel's lacks is answered with 501. */
 export type Servable = LanguageModel & Partial<ServedModel>;
@@ -127,9 +127,12 @@ export function createModels(sources: readonly ModelSource[], memoryLimit = Infi
         },
         (error: unknown) => {
           if (error instanceof HttpError) throw error;
-          entry.failure = error instanceof Error ? error.message : String(error);
+          const known = toHttpError(error);
+          // A defect's text is for whoever runs the server, and here that is nobody else.
+          entry.failure = known.status === 500 && error instanceof Error ? error.message : known.message;
           throw new HttpError(503, `The model ${entry.source.id} could not be loaded: ${entry.failure}`, {
             code: "model_load_failed",
+            cause: error,
           });
         },
       )

@@ -94,7 +94,12 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
   const bound = (server.address() as AddressInfo).port;
   const ready = models
     .acquire(first.id)
-    .then(({ release }) => release())
+    .then(
+      ({ release }) => release(),
+      (error: unknown) => {
+        throw error instanceof HttpError ? (error.cause ?? error) : error;
+      },
+    )
     .finally(() => {
       loading = false;
     });

@@ -1,6 +1,7 @@
 // Talks to a model in the terminal: a dialogue, lines from a pipe, or one prompt.
 import { createInterface } from "node:readline";
 import { load } from "../../engine/index.ts";
+import { resolveModel } from "../../hub/index.ts";
 import { Failure, type LanguageModel, type Message } from "../../protocol/index.ts";
 import { connect } from "../../serve/index.ts";
 import { defineCommand } from "../command.ts";
@@ -17,7 +18,11 @@ export default defineCommand({
     { command: "lianlu chat tuned --prompt 以《秋夜》为题写一首五言绝句", help: "one answer" },
     { command: "lianlu chat http://127.0.0.1:23333/v1", help: "through a server" },
   ],
-  positionals: { min: 1, max: 1, help: "a model directory or file, or the base URL of an OpenAI-compatible server" },
+  positionals: {
+    min: 1,
+    max: 1,
+    help: "a fetched model's name, a model directory or file, or the base URL of an OpenAI-compatible server",
+  },
   options: {
     adapter: { type: "string", placeholder: "DIR", help: "PEFT adapter to put beside a model directory" },
     tokenizer: { type: "string", placeholder: "PATH", help: "tokenizer, where it is not beside the model" },
@@ -100,7 +105,7 @@ async function open(
     ...(tokenizer !== undefined && { tokenizer }),
     ...(threads !== undefined && { threads }),
   };
-  if (!/^https?:/.test(target)) return load(target, { worker: true, onNote, ...given });
+  if (!/^https?:/.test(target)) return load(resolveModel(target), { worker: true, onNote, ...given });
   const [name] = Object.keys(given);
   if (name !== undefined) {
     throw new Failure("usage", `--${name} is for a model on this machine.`, "Give it to `lianlu serve` instead.");

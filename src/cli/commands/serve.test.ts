@@ -83,7 +83,14 @@ test("serve answers the official client, refuses a port in use, and stops on SIG
 test("a model that cannot be loaded ends serve with its reason", async () => {
   const failed = await run("", "serve", join(checkpoint, "absent"), "--port", "0");
   assert.equal(failed.code, 3);
-  assert.match(failed.errors, /no such file or directory/);
+  assert.match(failed.errors, /absent is no file or directory/);
+  const empty = mkdtempSync(join(tmpdir(), "lianlu-empty-"));
+  const broken = await run("", "serve", empty, "--port", "0");
+  rmSync(empty, { recursive: true });
+  assert.equal(broken.code, 3, broken.errors);
+  const twice = await run("", "serve", checkpoint, checkpoint, "--port", "0");
+  assert.equal(twice.code, 2);
+  assert.match(twice.errors, /Two models are named .*--name/s);
 });
 
 test("chat answers a prompt, and lines from a pipe until /exit", async () => {
