@@ -113,6 +113,7 @@ function loadLlama2c(path: string, kernels: Kernels, inference: boolean): Decode
 /** Writes config.json, generation_config.json, model.safetensors (float32) and the tokenizer's files into a directory. */
 export function saveCheckpoint(directory: string, decoder: Decoder, tokenizerDirectory: string): void {
   const { config } = decoder;
+  if (!decoder.embedding.weight || !decoder.head.weight) throw new TypeError("packed weights cannot be saved");
   writeJson(join(directory, "config.json"), familyOf(config.family).formatConfig(config));
   writeJson(join(directory, "generation_config.json"), {
     _from_model_config: true,

@@ -150,6 +150,21 @@ export function configFromGguf(file: GgufFile): DecoderConfig {
   return ropeScaling ? { ...config, ropeScaling } : config;
 }
 
+/** What llama.cpp computes otherwise than the decoder, as sentences: what it passes over or does not load. */
+export function ggufDifferences({ family, slidingWindows, ropeScaling, qkNorm, qkvBias }: DecoderConfig): string[] {
+  const differences: string[] = [];
+  if (slidingWindows) {
+    differences.push(
+      `llama.cpp lets every row of a ${family} see the whole context, and this model's rows see ${Math.max(...slidingWindows)} positions: texts that are longer come out differently.`,
+    );
+  }
+  if (ropeScaling?.type === "dynamic") {
+    differences.push("llama.cpp has no dynamic rope scaling: past the model's positions it computes differently.");
+  }
+  if (qkNorm && qkvBias) differences.push(`llama.cpp does not load a ${family} with biases.`);
+  return differences;
+}
+
 interface KeyReader {
   /** A number within bounds, or undefined where the key is missing. */
   number(key: string, least: number, most: number): number | undefined;

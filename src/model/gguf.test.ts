@@ -3,15 +3,16 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { bytesFromFloats } from "../formats/dtype.ts";
+import { type BlockType, blockBytes, blockType, floatsFromBlocks } from "../formats/blocks.ts";
+import { bytesFromFloats, floatsFromBytes } from "../formats/dtype.ts";
 import { type GgufTensorToWrite, type GgufValue, writeGguf } from "../formats/gguf.ts";
 import { referenceKernels as kernels } from "../kernels/reference/index.ts";
 import { Failure } from "../protocol/errors.ts";
-import { createTape } from "../tensor/index.ts";
+import { createTape, randomBits } from "../tensor/index.ts";
 import type { DecoderConfig } from "./config.ts";
 import { decode, type Decoder, initializeDecoder, namedTensors, packedAttention } from "./decoder.ts";
 import { configToGguf, ggufExtraTensors, ggufFamilyOf } from "./gguf-config.ts";
-import { ggufPlaces, pickRows, rowLengthOf } from "./gguf-layout.ts";
+import { ggufPlaces, invertRows, pickRows, rowLengthOf } from "./gguf-layout.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
 import { loadGguf } from "./gguf.ts";
 import type { RopeScaling } from "./layers/rope-scaling.ts";
@@ -169,6 +170,80 @@ test("low-bit tensors open as what they decode to", () => {
     assert.ok(error > 0 && error < 0.02, `${scheme}: ${error}`);
   }
 });
+
+/** Where the f16 scales of a block lie, by its type. */
+const scalePlaces: Partial<Record<BlockType, readonly number[]>> = {
+  Q8_0: [0],
+  Q4_0: [0],
+  Q4_1: [0, 2],
+  Q5_0: [0],
+  Q5_1: [0, 2],
+  Q2_K: [80, 82],
+  Q3_K: [108],
+  Q4_K: [0, 2],
+  Q5_K: [0, 2],
+  Q6_K: [208],
+  IQ4_NL: [0],
+  IQ2_XXS: [0],
+};
+
+/** Random blocks whose scales are small. */
+function randomBlocks(type: BlockType, elements: number, stream: number): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(blockBytes(type, elements));
+  for (let i = 0; i < bytes.length; i++) bytes[i] = randomBits(5, stream, i);
+  const view = new DataView(bytes.buffer);
+  for (let block = 0; block < bytes.length; block += blockType(type).bytes) {
+    for (const place of scalePlaces[type]!) view.setFloat16(block + place, 0.002, true);
+  }
+  return bytes;
+}
+
+for (const type of Object.keys(scalePlaces) as BlockType[]) {
+  test(`${type}: layers and table open as what the blocks decode to`, () => {
+    const shape = { ...config, family: "llama", hiddenSize: 256, headDim: 64, intermediateSize: 256 };
+    const decoder = initializeDecoder(kernels, shape, 3);
+    const weights = namedTensors(decoder);
+    const places = new Map(ggufPlaces(decoder.config).map((place) => [place.name, place]));
+    write(decoder, (_, tensors) => {
+      for (const [stream, tensor] of tensors.entries()) {
+        if (tensor.shape.length === 1) continue;
+        const place = places.get(tensor.name)!;
+        const { data } = weights.get(place.source)!;
+        const blocks = randomBlocks(type, data.length, stream);
+        const numbers = floatsFromBlocks(blocks, type, tensor.name)!;
+        data.set(place.rows ? pickRows(numbers, invertRows(place.rows), rowLengthOf(place)) : numbers);
+        tensor.type = type;
+        tensor.bytes = () => blocks;
+      }
+    });
+    const opened = loadGguf(path, kernels);
+    using tape = createTape(kernels, { recording: false });
+    const ids = Int32Array.of(3, 10, 0);
+    assert.deepEqual(opened.embedding.lookup(tape, ids).data, decoder.embedding.lookup(tape, ids).data);
+    const expected = logits(decoder);
+    const actual = logits(opened);
+    const error = Math.hypot(...expected.map((value, i) => value - actual[i]!)) / Math.hypot(...expected);
+    // The rounding of activations alone.
+    assert.ok(error > 0 && error < 0.05, String(error));
+  });
+}
+
+for (const type of ["F16", "BF16"] as const) {
+  test(`${type}: halves stay halves and give the bits of floats`, () => {
+    const decoder = initializeDecoder(kernels, { ...config, family: "qwen2", qkvBias: true }, 3);
+    for (const { data, shape } of namedTensors(decoder).values()) {
+      if (shape.length === 2) data.set(floatsFromBytes(bytesFromFloats(Float32Array.from(data), type), type, ""));
+    }
+    write(decoder, (_, tensors) => {
+      for (const tensor of tensors.filter(({ shape }) => shape.length === 2)) {
+        const floats = new Float32Array(Uint8Array.from(tensor.bytes()).buffer);
+        tensor.type = type;
+        tensor.bytes = () => bytesFromFloats(floats, type);
+      }
+    });
+    assert.deepEqual(logits(loadGguf(path, kernels)), logits(decoder));
+  });
+}
 
 test("files that do not hold this decoder are refused by key or tensor", () => {
   const decoder = initializeDecoder(kernels, config, 7);

@@ -25,7 +25,7 @@ export {
 } from "./decoder.ts";
 export { familyOf, parseConfig, type Family, type TensorNames } from "./family.ts";
 export { loadGguf } from "./gguf.ts";
-export { configFromGguf, configToGguf, ggufExtraTensors, ggufFamilyOf } from "./gguf-config.ts";
+export { configFromGguf, configToGguf, ggufDifferences, ggufExtraTensors, ggufFamilyOf } from "./gguf-config.ts";
 export { ggufPlaces, invertRows, pickRows, rowLengthOf, type GgufPlace, type TensorRole } from "./gguf-layout.ts";
 export { type Attend, type Rotation } from "./layers/attention.ts";
 export { denseEmbedding, storedEmbedding, type Embedding } from "./layers/embedding.ts";
