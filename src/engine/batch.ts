@@ -71,6 +71,8 @@ export function createBatchBuilder(firstRows: number): BatchBuilder {
       rows += 1;
     },
     finish() {
+      // Without a sequence since the last time there is no row.
+      if (finished) begin();
       finished = true;
       let maxPages = 0;
       for (const { pages } of sequences) maxPages = Math.max(maxPages, pages.length);

@@ -39,7 +39,8 @@ export function embeddingTask(options: EmbeddingOptions): Task {
     output: "hidden",
     rows: pooling === "mean" ? "every" : "last",
     onOutput(position, hidden) {
-      sum = addTo(sum, hidden);
+      // A sequence that gave way to others comes again from its beginning.
+      sum = addTo(position === 0 ? undefined : sum, hidden);
       if (position + 1 < ids.length) return "more";
       onResult(normalized(sum));
       return "done";

@@ -112,6 +112,7 @@ export function createRunner(
         tape.give(input, logits);
       }
     } finally {
+      adapters?.route([]);
       tape.reset();
       if (tape.bytes > maxTapeBytes) {
         tape[Symbol.dispose]();

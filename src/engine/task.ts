@@ -19,7 +19,8 @@ export interface Task {
   forced?(): number | undefined;
   /**
    * Logits for what follows ids[position], or its hidden state: returns the next id to run, "more" where the rows given
-   * are not all seen yet, or "done". Valid during the call alone. What it throws ends this task alone.
+   * are not all seen yet, or "done". Valid during the call alone. What it throws ends this task alone. Where every row is
+   * wanted they may begin again at position 0, to the bit as before; else each position comes once.
    */
   onOutput(position: number, values: Floats): number | "more" | "done";
   /** The task ended by a failure. */
