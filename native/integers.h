@@ -39,6 +39,10 @@ LIANLU_INLINE vb lookUp(vb table, vb codes) { return {_mm512_shuffle_epi8(table.
 LIANLU_INLINE vf loadInt8(const int8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)))};
 }
+/** Whole floats within -128..127 as 16 int8. */
+LIANLU_INLINE void storeInt8(int8_t* p, vf a) {
+  _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.x)));
+}
 /** sums + for each the four products of its weights with the same four int8 of x, packed in one int32. */
 LIANLU_INLINE vi dotNibbles(vi sums, vb weights, vi x) { return {_mm512_dpbusd_epi32(sums.x, weights.x, x.x)}; }
 /** Likewise for signed weights that are stored `weightBias` higher, without the bias taken away. */
@@ -87,6 +91,12 @@ LIANLU_INLINE __m256 loadInt8x8(const int8_t* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
 }
 LIANLU_INLINE vf loadInt8(const int8_t* p) { return {loadInt8x8(p), loadInt8x8(p + 8)}; }
+LIANLU_INLINE void storeInt8(int8_t* p, vf a) {
+  const __m256i low = _mm256_cvtps_epi32(a.low), high = _mm256_cvtps_epi32(a.high);
+  const __m128i first = _mm_packs_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+  const __m128i second = _mm_packs_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+  _mm_storeu_si128((__m128i*)p, _mm_packs_epi16(first, second));
+}
 // Pairs are summed in int16: 15 * 127 * 2 and 128 * 127 * 2 both fit.
 LIANLU_INLINE __m256i dotUnsigned(__m256i sums, __m256i weights, __m256i x) {
   return _mm256_add_epi32(sums, _mm256_madd_epi16(_mm256_maddubs_epi16(weights, x), _mm256_set1_epi16(1)));
@@ -153,6 +163,12 @@ LIANLU_INLINE vf loadInt8(const int8_t* p) {
     const int16x8_t wide = vmovl_s8(vld1_s8(p + i / 2 * 8));
     return vcvtq_f32_s32(vmovl_s16(i % 2 == 0 ? vget_low_s16(wide) : vget_high_s16(wide)));
   });
+}
+LIANLU_INLINE void storeInt8(int8_t* p, vf a) {
+  int16x4_t words[4];
+  for (int i = 0; i < 4; i++) words[i] = vmovn_s32(vcvtnq_s32_f32(a.x[i]));
+  vst1_s8(p, vmovn_s16(vcombine_s16(words[0], words[1])));
+  vst1_s8(p + 8, vmovn_s16(vcombine_s16(words[2], words[3])));
 }
 LIANLU_INLINE vi dotBytes(vi sums, vb weights, vi x) {
   for (int i = 0; i < 4; i++) {
@@ -225,6 +241,9 @@ LIANLU_INLINE vb lookUp(vb table, vb codes) {
 }
 LIANLU_INLINE vf loadInt8(const int8_t* p) {
   return each([=](int i) { return (float)p[i]; });
+}
+LIANLU_INLINE void storeInt8(int8_t* p, vf a) {
+  for (int i = 0; i < lanes; i++) p[i] = (int8_t)a.x[i];
 }
 LIANLU_INLINE vi dotBytes(vi sums, vb weights, vi x) {
   for (int i = 0; i < lanes; i++) {

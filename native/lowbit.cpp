@@ -35,30 +35,28 @@ struct RoundedRow {
 };
 
 /** A block that holds anything but numbers gets the scale NaN. */
-void roundActivations(const RoundedRow& to, const float* x, long blocks, const Form& form, int offset) {
+template <WeightScheme scheme>
+void roundActivations(const RoundedRow& to, const float* x, long blocks, int offset) {
+  constexpr Form form = formOf(scheme);
   for (long b = 0; b < blocks; b++) {
     const vf low = load(x + b * blockSize), high = load(x + b * blockSize + lanes);
     const float largestHere = largest(max(abs(low), abs(high)));
     // Zero, or NaN where anything is infinite or NaN.
     const float check = sum(fma(low, zero(), mul(high, zero())));
     const float quotient = largestHere < smallestActivation ? 0 : 127 / largestHere;
-    const vf rounded[2] = {round(mul(low, broadcast(quotient))), round(mul(high, broadcast(quotient)))};
-    float levels[blockSize];
-    store(levels, rounded[0]);
-    store(levels + lanes, rounded[1]);
-    int totals[2] = {0, 0};
-    for (long i = 0; i < blockSize; i++) {
-      const int level = check == 0 ? (int)levels[i] : 0;
-      to.levels[b * blockSize + i] = (int8_t)level;
-      totals[i / 16] += level;
-    }
-    if (form.span == blockSize) totals[0] += totals[1];
+    vf rounded[2] = {round(mul(low, broadcast(quotient))), round(mul(high, broadcast(quotient)))};
+    if (check != 0) rounded[0] = rounded[1] = zero();
+    storeInt8(to.levels + b * blockSize, rounded[0]);
+    storeInt8(to.levels + b * blockSize + lanes, rounded[1]);
+    // Whole numbers: exact in any order.
+    const bool whole = form.span == blockSize;
+    const float totals[2] = {sum(whole ? add(rounded[0], rounded[1]) : rounded[0]), whole ? 0 : sum(rounded[1])};
     for (long s = 0; s < form.spans(); s++) {
       const long at = b * form.spans() + s;
       const float scale = largestHere / 127 + check;
       to.scales[at] = scale;
-      if (form.hasMinimum()) to.sums[at] = scale * (float)totals[s];
-      else to.starts[at] = -offset * totals[s];
+      if (form.hasMinimum()) to.sums[at] = scale * totals[s];
+      else to.starts[at] = -offset * (int)totals[s];
     }
   }
 }
@@ -178,7 +176,7 @@ void matmulPacked(float* out, const float* x, const uint8_t* packed, long rows, 
     parallelFor(rows, ceilDivide(claimNumbers, inputs), [&](long begin, long end, int) {
       for (long r = begin; r < end; r++) {
         const RoundedRow to{levels + r * inputs, scales + r * spans, starts + r * spans, sums + r * spans};
-        roundActivations(to, x + r * inputs, blocks, Product::form, Product::offset);
+        roundActivations<decltype(is)::scheme>(to, x + r * inputs, blocks, Product::offset);
       }
     });
     Product{out, packed, rows, outputs, {levels, scales, starts, sums, inputs, spans}}.run();
