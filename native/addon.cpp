@@ -12,6 +12,7 @@ namespace lianlu {
 void defineMatmul(napi_env env, napi_value exports);
 void defineLowBit(napi_env env, napi_value exports);
 void definePeak(napi_env env, napi_value exports);
+void defineMap(napi_env env, napi_value exports);
 void defineAttention(napi_env env, napi_value exports);
 void defineRows(napi_env env, napi_value exports);
 void defineVectors(napi_env env, napi_value exports);
@@ -76,6 +77,7 @@ napi_value initialise(napi_env env, napi_value exports) {
     napi_set_named_property(env, exports, "allocate", function);
     defineNumber(env, exports, "threads", [](Arguments&) { return static_cast<double>(threads()); });
     define(env, exports, "setThreads", [](Arguments& arguments) { setThreads(static_cast<int>(arguments.integer())); });
+    defineMap(env, exports);
     // One line a family.
     defineMatmul(env, exports);
     defineLowBit(env, exports);

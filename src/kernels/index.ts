@@ -6,6 +6,7 @@ import { nativeKernels } from "./native/index.ts";
 import { referenceKernels } from "./reference/index.ts";
 
 export * from "./kernels.ts";
+export { mapFile } from "./map-file.ts";
 
 /** The kernels of this name. The native ones throw a Failure where they are not built. */
 export function loadKernels(name: "native" | "reference" = "native"): Kernels {
