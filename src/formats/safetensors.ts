@@ -26,6 +26,8 @@ export interface TensorEntry {
 export interface TensorSource {
   /** For messages: the file, or the directory. */
   readonly path: string;
+  /** The files that hold the tensors. */
+  readonly files: readonly string[];
   readonly metadata: Readonly<Record<string, string>>;
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   /** The bytes of a tensor, little-endian, in a fresh buffer. Throws a Failure where there is none of that name. */
@@ -49,6 +51,7 @@ export function openSafetensors(path: string): SafetensorsFile {
     const { metadata, tensors, dataBegin } = readHeader(file);
     return {
       path,
+      files: [path],
       metadata,
       tensors,
       bytes(name) {
@@ -238,6 +241,7 @@ function openShards(directory: string, indexPath: string): TensorSource {
     }
     return {
       path: directory,
+      files: [...shards.values()].map((shard) => shard.path),
       metadata: {},
       tensors,
       bytes(name) {

@@ -47,7 +47,10 @@ function readConfigJson(directory: string): unknown {
 }
 
 export interface LoadCheckpointOptions {
-  /** Weights are packed for products as they are read, and cannot be trained. Default false: dense float32. */
+  /**
+   * Weights are packed for products as they are read, and cannot be trained; those of a large model are kept for the next
+   * run. Default false: dense float32.
+   */
   inference?: boolean;
 }
 
@@ -62,9 +65,13 @@ export function loadCheckpoint(
 ): Decoder {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new Failure("input", `${path}: no such file or directory.`, "Check the path.");
-  if (stat.isFile()) return path.endsWith(".gguf") ? loadGguf(path, kernels) : loadLlama2c(path, kernels, inference);
+  if (stat.isFile())
+    return path.endsWith(".gguf")
+      ? loadGguf(path, kernels, { keep: inference })
+      : loadLlama2c(path, kernels, inference);
   const gguf = join(path, "model.gguf");
-  if (existsSync(gguf) && !existsSync(join(path, "model.safetensors"))) return loadGguf(gguf, kernels);
+  if (existsSync(gguf) && !existsSync(join(path, "model.safetensors")))
+    return loadGguf(gguf, kernels, { keep: inference });
   const json = readConfigJson(path);
   const config = parseConfig(json, configPath(path));
   const quantization = (json as { quantization_config?: unknown }).quantization_config;

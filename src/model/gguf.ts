@@ -8,7 +8,8 @@ import { sizeOf, tensor } from "../tensor/index.ts";
 import { buildDecoder, type Decoder } from "./decoder.ts";
 import { configFromGguf, ropeFactorsName } from "./gguf-config.ts";
 import { type GgufPlace, ggufPlaces, invertRows, pickRows } from "./gguf-layout.ts";
-import { storedEmbedding } from "./layers/embedding.ts";
+import { keptWeights, notKept } from "./kept-weights.ts";
+import { storedEmbedding, type Embedding } from "./layers/embedding.ts";
 import { packedLinear } from "./layers/linear.ts";
 
 /** Block types whose products the kernels have; matrices of other types become floats. */
@@ -27,20 +28,49 @@ const schemeOf: Partial<Record<BlockType, WeightScheme>> = {
   IQ2_XXS: "iq2_xxs",
 };
 
+export interface LoadGgufOptions {
+  /** Packed weights are kept for the next run, and taken from the last. Default false. */
+  keep?: boolean;
+}
+
 /** Loads a file of any type that `formats` reads. Throws a Failure that names what is not as it must be. */
-export function loadGguf(path: string, kernels: Kernels): Decoder {
+export function loadGguf(path: string, kernels: Kernels, { keep = false }: LoadGgufOptions = {}): Decoder {
   const file = openGguf(path);
   try {
+    const cache = keep ? keptWeights(kernels, [path], "") : notKept;
     const config = configFromGguf(file);
     const places = new Map(ggufPlaces(config).map((place) => [place.source, place]));
     checkTensors(file, places);
-    return buildDecoder(kernels, config, {
+    const decoder = buildDecoder(kernels, config, {
       tensor: (name, shape) => tensor(readVector(file, kernels, places.get(name)!), shape, name),
-      linear: (name, _outputs, _inputs, bias) =>
-        packedLinear(name, packPlace(file, kernels, places.get(`${name}.weight`)!), bias),
-      embedding: (name, vocabSize, hiddenSize) => readTable(file, places.get(name)!, vocabSize, hiddenSize),
-      tiedHead: (name, table) => packedLinear(name, packPlace(file, kernels, places.get(table.name)!)),
+      linear: (name, _outputs, _inputs, bias) => {
+        const place = places.get(`${name}.weight`)!;
+        return packedLinear(
+          name,
+          cache.weight(name, () => packPlace(file, kernels, place)),
+          bias,
+        );
+      },
+      embedding: (name, vocabSize, hiddenSize) => {
+        const place = places.get(name)!;
+        return readTable(
+          file,
+          place,
+          cache.bytes(name, () => file.bytes(place.name)),
+          vocabSize,
+          hiddenSize,
+        );
+      },
+      tiedHead: (name, table) => {
+        const place = places.get(table.name)!;
+        return packedLinear(
+          name,
+          cache.weight(name, () => packPlace(file, kernels, place)),
+        );
+      },
     });
+    void cache.save();
+    return decoder;
   } finally {
     file.close();
   }
@@ -87,12 +117,17 @@ function readVector(file: GgufFile, kernels: Kernels, place: GgufPlace): Floats 
   return numbers;
 }
 
-function readTable(file: GgufFile, place: GgufPlace, vocabSize: number, hiddenSize: number) {
+function readTable(
+  file: GgufFile,
+  place: GgufPlace,
+  bytes: Uint8Array,
+  vocabSize: number,
+  hiddenSize: number,
+): Embedding {
   const { type } = file.tensors.get(place.name)!;
-  const bytes = file.bytes(place.name);
   // A type without a decoder is refused by `floats`, with the names of those that have one.
   const decode = (row: Uint8Array<ArrayBuffer>) => floatsFromBlocks(row, type, place.name) ?? file.floats(place.name);
-  decode(bytes.slice(0, bytes.length / vocabSize));
+  decode(Uint8Array.from(bytes.subarray(0, bytes.length / vocabSize)));
   return storedEmbedding({ name: place.source, bytes, vocabSize, hiddenSize, decode });
 }
 

@@ -9,6 +9,7 @@ import { buildDecoder, type Decoder, type DecoderParts } from "./decoder.ts";
 import { familyOf } from "./family.ts";
 import { storedEmbedding } from "./layers/embedding.ts";
 import { denseLinear, packedLinear } from "./layers/linear.ts";
+import { keptWeights, notKept } from "./kept-weights.ts";
 import { packedLayers, type PackedLayers } from "./packed/index.ts";
 
 interface SafetensorsOptions {
@@ -37,9 +38,13 @@ export function loadSafetensors(
       use(name, shape);
       return readFloats(source, name);
     };
+    const variant = JSON.stringify(quantization ?? null);
+    const cache = inference ? keptWeights(kernels, source.files, variant) : notKept;
     const pack = (name: string, outputs: number, inputs: number): PackedWeight => {
-      use(name, [outputs, inputs]);
-      return packTensor(kernels, source, name, outputs, inputs);
+      if (lowBit?.has(name)) return cache.weight(name, () => lowBit.weight(name, outputs, inputs));
+      const tensorName = `${name}.weight`;
+      use(tensorName, [outputs, inputs]);
+      return cache.weight(name, () => packTensor(kernels, source, tensorName, outputs, inputs));
     };
     const dense = (name: string, outputs: number, inputs: number): Tensor => {
       const shape = [outputs, inputs];
@@ -50,21 +55,26 @@ export function loadSafetensors(
       tensor: (name, shape) => tensor(aligned(kernels, read(name, shape)), shape, name),
       linear: (name, outputs, inputs, bias) =>
         inference
-          ? (lowBit?.linear(name, outputs, inputs, bias) ??
-            packedLinear(name, pack(`${name}.weight`, outputs, inputs), bias))
+          ? packedLinear(name, pack(name, outputs, inputs), bias)
           : denseLinear(dense(name, outputs, inputs), bias),
       ...(inference && {
         embedding: (name, vocabSize, hiddenSize) => {
           use(name, [vocabSize, hiddenSize]);
           const { dtype } = source.tensors.get(name)!;
-          const decode = (row: Uint8Array<ArrayBuffer>) => floatsFromBytes(row, dtype, `${name} of ${source.path}`);
-          return storedEmbedding({ name, bytes: source.bytes(name), vocabSize, hiddenSize, decode });
+          const decode = (row: Uint8Array<ArrayBuffer>) => floatsFromBytes(row, dtype, `${name} of ${directory}`);
+          const bytes = cache.bytes(name, () => source.bytes(name));
+          return storedEmbedding({ name, bytes, vocabSize, hiddenSize, decode });
         },
-        tiedHead: (name, { name: table }) => packedLinear(name, pack(table, config.vocabSize, config.hiddenSize)),
+        tiedHead: (name, table) => {
+          const { vocabSize, hiddenSize } = config;
+          const make = () => packTensor(kernels, source, table.name, vocabSize, hiddenSize);
+          return packedLinear(name, cache.weight(name, make));
+        },
       }),
     };
     const decoder = buildDecoder(kernels, config, parts);
     refuseUnused(source, config, (name) => used.has(name) || isPartOfLowBit(source, name, lowBit));
+    void cache.save();
     return decoder;
   } finally {
     source.close();

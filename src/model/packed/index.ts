@@ -1,18 +1,18 @@
 // Checkpoints whose linear layers lie in 4 bits as AWQ or GPTQ write them: what config.json says of it, and the layers.
 import type { TensorSource } from "../../formats/safetensors.ts";
-import type { Kernels } from "../../kernels/kernels.ts";
+import type { Kernels, PackedWeight } from "../../kernels/kernels.ts";
 import { Failure } from "../../protocol/errors.ts";
-import type { Tensor } from "../../tensor/index.ts";
 import { z } from "zod";
-import { packedLinear, type Linear } from "../layers/linear.ts";
 import { floatsOfAffine, type FourBitLayout, readFourBit } from "./four-bit.ts";
 
 export { type AffineMatrix, awqOrder, floatsOfAffine } from "./four-bit.ts";
 
 /** The layers of a checkpoint that are packed; the others are read as of any checkpoint. */
 export interface PackedLayers {
-  /** Undefined for a layer that is not packed. */
-  linear(name: string, outputs: number, inputs: number, bias?: Tensor): Linear | undefined;
+  /** Whether the layer of this name is packed. */
+  has(name: string): boolean;
+  /** The weight of a packed layer, in its 4 bits. */
+  weight(name: string, outputs: number, inputs: number): PackedWeight;
   /** The same layer's weight as float32 [outputs, inputs]. */
   floats(name: string, outputs: number, inputs: number): Float32Array | undefined;
   /** Whether a tensor of the file is part of a packed layer. */
@@ -29,7 +29,7 @@ const configSchema = z.looseObject({
   checkpoint_format: z.string().optional(),
 });
 
-const parts = ["qweight", "qzeros", "scales", "g_idx"];
+const parts = new Set(["qweight", "qzeros", "scales", "g_idx"]);
 
 /**
  * The packed layers of a checkpoint by `quantization_config` of its config.json. Throws a Failure that names what is not
@@ -39,16 +39,14 @@ export function packedLayers(source: TensorSource, quantizationConfig: unknown, 
   const layout = parseLayout(source.path, quantizationConfig);
   const isPacked = (name: string) => source.tensors.has(`${name}.qweight`);
   return {
-    linear(name, outputs, inputs, bias) {
-      if (!isPacked(name)) return undefined;
-      const matrix = readFourBit(source, name, outputs, inputs, layout);
-      return packedLinear(name, kernels.packAffine(matrix, outputs, inputs), bias);
-    },
+    has: isPacked,
+    weight: (name, outputs, inputs) =>
+      kernels.packAffine(readFourBit(source, name, outputs, inputs, layout), outputs, inputs),
     floats: (name, outputs, inputs) =>
       isPacked(name) ? floatsOfAffine(readFourBit(source, name, outputs, inputs, layout)) : undefined,
     uses: (tensorName) => {
       const dot = tensorName.lastIndexOf(".");
-      return isPacked(tensorName.slice(0, dot)) && parts.includes(tensorName.slice(dot + 1));
+      return isPacked(tensorName.slice(0, dot)) && parts.has(tensorName.slice(dot + 1));
     },
   };
 }
