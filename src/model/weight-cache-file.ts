@@ -164,7 +164,8 @@ function layOut(key: CacheKey, entries: ReadonlyMap<string, CacheEntry>): { head
   }
 }
 
-function bytesOf(entry: CacheEntry): Uint8Array {
+/** The bytes of an entry, without a copy. */
+export function bytesOf(entry: CacheEntry): Uint8Array {
   const { buffer, byteOffset, byteLength } = entry instanceof Uint8Array ? entry : entry.data;
   return new Uint8Array(buffer, byteOffset, byteLength);
 }

@@ -61,7 +61,8 @@ function place() {
   const source = join(base, "model.bin");
   writeFileSync(source, "weights");
   const directory = join(base, "cache");
-  const openCache = (options: WeightCacheOptions = {}) => openWeightCache(kernels, [source], { directory, ...options });
+  const openCache = (options: WeightCacheOptions = {}) =>
+    openWeightCache(kernels, [source], { directory, minBytes: 0, ...options });
   const file = () =>
     join(
       directory,
@@ -107,7 +108,7 @@ test("a source that changed, another variant, another order of sources: made aga
   assert.equal(ask(openCache({ variant: "other" })).made, 4);
   const second = join(base, "second.bin");
   writeFileSync(second, "more");
-  assert.equal(ask(openWeightCache(kernels, [source, second], { directory })).made, 4);
+  assert.equal(ask(openWeightCache(kernels, [source, second], { directory, minBytes: 0 })).made, 4);
   utimesSync(source, 1000, 1000);
   await fill(openCache);
   appendFileSync(source, "!");
@@ -161,7 +162,7 @@ test("two processes that write at once leave one whole file", async () => {
   const script = `
     const { loadKernels } = await import(${JSON.stringify(new URL("../kernels/index.ts", import.meta.url).href)});
     const { openWeightCache } = await import(${JSON.stringify(new URL("./weight-cache.ts", import.meta.url).href)});
-    const cache = openWeightCache(loadKernels(), [${JSON.stringify(source)}], { directory: ${JSON.stringify(directory)} });
+    const cache = openWeightCache(loadKernels(), [${JSON.stringify(source)}], { directory: ${JSON.stringify(directory)}, minBytes: 0 });
     let made = false;
     cache.bytes("table", () => ((made = true), new Uint8Array(3e6).fill(7)));
     if ((await cache.save()) !== made) process.exitCode = 1;`;
@@ -178,7 +179,7 @@ test("two processes that write at once leave one whole file", async () => {
 test("a directory that cannot be written costs nothing but the keeping", async () => {
   const { source } = place();
   // Below a regular file nothing can be made, whoever asks.
-  const cache = openWeightCache(kernels, [source], { directory: join(source, "cache") });
+  const cache = openWeightCache(kernels, [source], { directory: join(source, "cache"), minBytes: 0 });
   assert.equal(ask(cache).made, 4);
   assert.equal(await cache.save(), false);
 });
@@ -189,7 +190,7 @@ test("the files used longest ago make room", async () => {
   const maxBytes = 4000;
   for (const name of ["a", "b", "c"]) writeFileSync(join(base, name), name);
   const keep = async (name: string) => {
-    const cache = openWeightCache(kernels, [join(base, name)], { directory, maxBytes });
+    const cache = openWeightCache(kernels, [join(base, name)], { directory, maxBytes, minBytes: 0 });
     let made = false;
     cache.bytes("table", () => ((made = true), table));
     const saved = await cache.save();
@@ -222,6 +223,14 @@ test("more than the bound is not kept, and nothing goes for it", async () => {
   ask(cache);
   assert.equal(await cache.save(), false);
   assert.equal(readdirSync(directory).length, 1);
+});
+
+test("a small model is not kept", async () => {
+  const { openCache, base } = place();
+  const cache = openCache({ minBytes: 2 ** 20 });
+  ask(cache);
+  assert.equal(await cache.save(), false);
+  assert.deepEqual(readdirSync(base), ["model.bin"]);
 });
 
 test("LIANLU_WEIGHT_CACHE=off keeps nothing", async () => {

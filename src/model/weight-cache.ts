@@ -6,10 +6,12 @@ import { realpathSync, statSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { defaultCacheDir } from "../downloads/index.ts";
 import { mapFile, type Kernels, type PackedWeight } from "../kernels/index.ts";
-import { readEntries, writeEntries, type CacheEntry, type CacheKey } from "./weight-cache-file.ts";
+import { bytesOf, readEntries, writeEntries, type CacheEntry, type CacheKey } from "./weight-cache-file.ts";
 
 /** What a directory of kept weights may take; the ones used longest ago go first. */
 const defaultMaxBytes = 64 * 2 ** 30;
+/** Less than this is packed again faster than it is worth keeping. */
+const defaultMinBytes = 32 * 2 ** 20;
 
 export interface WeightCache {
   /** The packed weight of this name: kept from an earlier run, or made now. Names are unique within a model. */
@@ -30,6 +32,8 @@ export interface WeightCacheOptions {
   directory?: string;
   /** Default 64 GiB. */
   maxBytes?: number;
+  /** Models that take less are not kept. Default 32 MiB. */
+  minBytes?: number;
 }
 
 /**
@@ -39,9 +43,11 @@ export interface WeightCacheOptions {
 export function openWeightCache(
   kernels: Kernels,
   sources: readonly string[],
-  { variant = "", directory = join(defaultCacheDir(), "weights"), maxBytes = defaultMaxBytes }: WeightCacheOptions = {},
+  options: WeightCacheOptions = {},
 ): WeightCache {
   if (process.env["LIANLU_WEIGHT_CACHE"] === "off") return { weight: make, bytes: make, save: async () => false };
+  const { variant = "", directory = join(defaultCacheDir(), "weights") } = options;
+  const { maxBytes = defaultMaxBytes, minBytes = defaultMinBytes } = options;
   const key = keyOf(kernels, sources, variant);
   // One file a model: after a change it is replaced, not joined by another.
   const paths = key.sources.map(({ path }) => path);
@@ -76,7 +82,8 @@ export function openWeightCache(
       return entry(name, isBytes, fresh);
     },
     async save() {
-      if (!made) return false;
+      const total = [...entries.values()].reduce((sum, found) => sum + bytesOf(found).length, 0);
+      if (!made || total < minBytes) return false;
       return await writeEntries(path, key, entries, maxBytes);
     },
   };
