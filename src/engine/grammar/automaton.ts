@@ -1,7 +1,8 @@
 // Runs a grammar over bytes and control tokens: a pushdown automaton made deterministic as it is walked.
 // A state is the set of places where the text so far can stand; states and transitions are made once and shared.
 import { Failure } from "../../protocol/errors.ts";
-import { repeated, type Node, type Program } from "./program.ts";
+import type { Range } from "./expression.ts";
+import { repeated, type Node, type Program, type Run } from "./program.ts";
 
 /** A text that can be read in more ways at once than this is refused. */
 const maxPlaces = 20_000;
@@ -26,8 +27,16 @@ interface Place {
   distance: number;
 }
 
+/** A run that a state is at: so many more characters may follow. */
+export interface OpenRun {
+  run: Run;
+  left: number;
+}
+
 export interface State {
   readonly places: readonly Place[];
+  /** The only run of the state, where no place outside it can begin with a character of the run. */
+  readonly run: OpenRun | undefined;
   /** Whether the text may end here. */
   readonly accepting: boolean;
   /** Fewest symbols to a text that is complete. */
@@ -95,21 +104,26 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
   function settle(seeds: readonly Place[]): State | null {
     const seen = new Set<Place>();
     const waiting: Place[] = [];
-    const reach = (node: number, frame: Frame): void => {
+    const runs: OpenRun[] = [];
+    /** Whether there is a way on from there. */
+    const reach = (node: number, frame: Frame): boolean => {
       const found = place(node, frame);
-      if (found.distance === Infinity || seen.has(found)) return;
+      if (found.distance === Infinity) return false;
+      if (seen.has(found)) return true;
       if (seen.size >= maxPlaces) {
         throw new Failure("input", "The pattern can be matched in too many ways at once.", "Avoid nested quantifiers.");
       }
       seen.add(found);
       waiting.push(found);
+      return true;
     };
     /** Before run `count + 1` of a repeat's body. */
     const reachRepeat = (index: number, node: Node & { op: "repeat" }, count: number, frame: Frame): void => {
       if (count >= node.min) reach(node.next, frame);
+      if (count >= node.max) return;
       // Without an upper bound, counts past the minimum are all alike.
-      if (count < node.max)
-        reach(node.body, push(frame, index, node.max === Infinity ? Math.min(count, node.min) : count));
+      const inside = push(frame, index, node.max === Infinity ? Math.min(count, node.min) : count);
+      if (reach(node.body, inside) && node.run) runs.push({ run: node.run, left: node.max - count });
     };
 
     for (const seed of seeds) reach(seed.node, seed.frame);
@@ -124,7 +138,9 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
           consuming.push(current);
           break;
         case "split":
-          for (const next of node.next) reach(next, frame);
+          for (const [branch, next] of node.next.entries()) {
+            if (reach(next, frame) && branch === 0 && node.run) runs.push({ run: node.run, left: Infinity });
+          }
           break;
         case "repeat":
           reachRepeat(current.node, node, 0, frame);
@@ -154,6 +170,7 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
     if (!state) {
       state = {
         places: consuming,
+        run: onlyRun(nodes, consuming, runs),
         accepting,
         distance: accepting ? 0 : Math.min(...consuming.map(({ distance }) => distance)),
         final: consuming.length === 0,
@@ -215,4 +232,19 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
   const first = settle([place(start, root)]);
   if (!first) throw new RangeError("A grammar that was compiled has a start.");
   return { start: first, size: () => states.size, step, stepControl, controls, shortest };
+}
+
+/** The run of a state whose other places, if there are any, cannot begin with a character of it. */
+function onlyRun(nodes: readonly Node[], places: readonly Place[], runs: readonly OpenRun[]): OpenRun | undefined {
+  const [open, another] = runs;
+  if (!open || another) return undefined;
+  const { from, to } = open.run;
+  const within = ({ node }: Place): boolean => node >= from && node < to;
+  const firsts = places.filter(within).flatMap(({ node }) => rangesOf(nodes[node]!));
+  const meets = ([low, high]: Range): boolean => firsts.some(([first, last]) => low <= last && first <= high);
+  return places.some((each) => !within(each) && rangesOf(nodes[each.node]!).some(meets)) ? undefined : open;
+}
+
+function rangesOf(node: Node): readonly Range[] {
+  return node.op === "byte" ? node.ranges : [];
 }

@@ -5,7 +5,7 @@ import { createAutomaton, type Automaton, type State } from "./automaton.ts";
 import type { Grammar } from "./expression.ts";
 import { createMask, emptyWords, setBit, type TokenMask } from "./mask.ts";
 import { compile } from "./program.ts";
-import { requireAllBytes, vocabularyOf, type Vocabulary } from "./vocabulary.ts";
+import { requireAllBytes, vocabularyOf, type Trie, type Vocabulary } from "./vocabulary.ts";
 
 /** Masks are kept up to this many bytes in all; a state within a free string comes back often. */
 const maxKeptBytes = 64 * 2 ** 20;
@@ -51,14 +51,35 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
     kept.delete(state);
     if (!found) {
       const words = emptyWords(vocabulary.size);
-      const states = walk(automaton, vocabulary, state, (id) => setBit(words, id));
-      if (state.accepting) for (const id of stops) setBit(words, id);
+      const states = fill(state, words, () => true);
       const farthest = states.reduce((most, { distance }) => Math.max(most, distance), 0);
       found = { mask: createMask(words), states, farthest, mostNeeded: undefined };
     }
     kept.set(state, found);
     if (kept.size > maxKept) kept.delete(kept.keys().next().value!);
     return found;
+  }
+
+  /** Sets the bits of the tokens that can follow a state and lead to states that fit; returns all states they lead to. */
+  function fill(state: State, words: Uint32Array, fits: (next: State) => boolean): State[] {
+    const visit = (id: number, next: State): void => {
+      if (fits(next)) setBit(words, id);
+    };
+    if (state.accepting) for (const id of stops) setBit(words, id);
+    const { run } = state;
+    if (!run) return walk(automaton, vocabulary, vocabulary, state, visit);
+    // A token of the run's characters can be read in one way alone, so its length says where it leads.
+    const { byLength, others } = vocabulary.classOf(run.run.ranges);
+    const states = walk(automaton, vocabulary, others, state, visit);
+    for (const { words: tokens, example } of byLength.slice(0, Math.min(run.left, byLength.length))) {
+      if (!example) continue;
+      let next: State | null = state;
+      for (const byte of example) next = next && automaton.step(next, byte);
+      states.push(next!);
+      if (!fits(next!)) continue;
+      for (let index = 0; index < words.length; index++) words[index]! |= tokens[index]!;
+    }
+    return states;
   }
 
   /**
@@ -100,10 +121,7 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
     found.mostNeeded ??= found.states.reduce((most, each) => Math.max(most, tokensNeeded(each)), 0);
     if (found.mostNeeded < remaining) return found.mask;
     const words = emptyWords(vocabulary.size);
-    walk(automaton, vocabulary, state, (id, next) => {
-      if (next.distance < remaining || tokensNeeded(next) < remaining) setBit(words, id);
-    });
-    if (state.accepting) for (const id of stops) setBit(words, id);
+    fill(state, words, (next) => next.distance < remaining || tokensNeeded(next) < remaining);
     return createMask(words);
   }
 
@@ -122,16 +140,16 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
 let walks = 0;
 
 /**
- * Visits every token that can follow a state, with the state it leads to: control tokens, and those whose bytes all can.
+ * Visits every token of a trie that can follow a state, with the state it leads to: control tokens, and those whose bytes all can.
  * Returns the states it has met.
  */
 function walk(
   automaton: Automaton,
-  vocabulary: Vocabulary,
+  { twins }: Vocabulary,
+  { bytes, ends, tokens, depth }: Trie,
   start: State,
   visit: (id: number, state: State) => void,
 ): State[] {
-  const { bytes, ends, tokens, twins, depth } = vocabulary;
   const thisWalk = ++walks;
   const states: State[] = [];
   function reach(id: number, state: State): void {
@@ -167,7 +185,7 @@ function walk(
   return states;
 }
 
-function childOf({ bytes, ends }: Vocabulary, parent: number, byte: number): number {
+function childOf({ bytes, ends }: Trie, parent: number, byte: number): number {
   for (let node = parent + 1; node < ends[parent]!; node = ends[node]!) if (bytes[node] === byte) return node;
   return -1;
 }

@@ -7,6 +7,8 @@ export type Range = readonly [low: number, high: number];
 export type Expression =
   /** One byte within any of the ranges. */
   | { type: "byte"; ranges: readonly Range[] }
+  /** One code point of a set, spelled in bytes. The set lets repetitions be masked without a look at every token. */
+  | { type: "character"; ranges: readonly Range[]; spelled: Expression }
   /** One control token, by id. */
   | { type: "control"; id: number }
   | { type: "sequence"; items: readonly Expression[] }
@@ -48,4 +50,48 @@ export function literal(text: string): Expression {
   return sequence(
     ...Array.from(Buffer.from(text, "utf8"), (byte): Expression => ({ type: "byte", ranges: [[byte, byte]] })),
   );
+}
+
+/**
+ * One of some texts. What they begin with together is spelled once, so that a long list has few places at a time; bytes
+ * after which the same follows share one node.
+ */
+export function oneOf(texts: readonly string[]): Expression {
+  interface Branch {
+    ends: boolean;
+    next: Map<number, Branch>;
+  }
+  const root: Branch = { ends: false, next: new Map() };
+  for (const text of texts) {
+    let at = root;
+    for (const byte of Buffer.from(text, "utf8")) {
+      let next = at.next.get(byte);
+      if (!next) {
+        next = { ends: false, next: new Map() };
+        at.next.set(byte, next);
+      }
+      at = next;
+    }
+    at.ends = true;
+  }
+  /** A single way on is a sequence, so that long texts do not nest deeply. */
+  function build(from: Branch): Expression {
+    const items: Expression[] = [];
+    let at = from;
+    while (!at.ends && at.next.size === 1) {
+      const [[byte, next]] = at.next as unknown as [[number, Branch]];
+      items.push({ type: "byte", ranges: [[byte, byte]] });
+      at = next;
+    }
+    if (at.next.size === 0) return sequence(...items);
+    const leaves = [...at.next].filter(([, { next }]) => next.size === 0).map(([byte]) => byte);
+    const branches: Expression[] = at.ends ? [empty] : [];
+    if (leaves.length > 0)
+      branches.push({ type: "byte", ranges: leaves.sort((a, b) => a - b).map((byte) => [byte, byte]) });
+    for (const [byte, next] of at.next) {
+      if (next.next.size > 0) branches.push(sequence({ type: "byte", ranges: [[byte, byte]] }, build(next)));
+    }
+    return sequence(...items, choice(...branches));
+  }
+  return texts.length === 0 ? nothing : build(root);
 }

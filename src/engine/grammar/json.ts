@@ -5,6 +5,7 @@ import {
   choice,
   literal,
   nothing,
+  oneOf,
   optional,
   repeat,
   rule,
@@ -21,15 +22,14 @@ const plainCharacters = complement([quote, backslash, controlCharacters]);
 
 /** One code point of the set, as it is spelled within a JSON string. */
 export function stringCharacter(ranges: readonly Range[]): Expression {
-  const items: Expression[] = [];
   const plain = utf8(intersect(ranges, plainCharacters));
-  if (plain !== nothing) items.push(plain);
+  const escapes: string[] = [];
   for (const [low, high] of intersect(normalise(ranges), [quote, backslash, controlCharacters])) {
     for (let codePoint = low; codePoint <= high; codePoint++) {
-      items.push(literal(JSON.stringify(String.fromCodePoint(codePoint)).slice(1, -1)));
+      escapes.push(JSON.stringify(String.fromCodePoint(codePoint)).slice(1, -1));
     }
   }
-  return items.length === 0 ? nothing : choice(...items);
+  return choice(...[plain, oneOf(escapes)].filter((each) => each !== nothing));
 }
 
 export const anyCharacter = stringCharacter([[0, lastCodePoint]]);

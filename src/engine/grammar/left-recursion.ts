@@ -45,6 +45,7 @@ function nullableRules(rules: ReadonlyMap<string, Expression>): Set<string> {
 function isNullable(expression: Expression, nullable: ReadonlySet<string>): boolean {
   switch (expression.type) {
     case "byte":
+    case "character":
     case "control":
       return false;
     case "sequence":
@@ -64,6 +65,7 @@ function isNullable(expression: Expression, nullable: ReadonlySet<string>): bool
 function firstCalls(expression: Expression, nullable: ReadonlySet<string>): Set<string> {
   switch (expression.type) {
     case "byte":
+    case "character":
     case "control":
       return new Set();
     case "sequence": {

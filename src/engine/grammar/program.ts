@@ -9,12 +9,21 @@ const maxNodes = 500_000;
 export type Node =
   | { op: "byte"; ranges: readonly Range[]; next: number }
   | { op: "control"; id: number; next: number }
-  | { op: "split"; next: readonly number[] }
+  /** With a run, the first branch is one more pass of it. */
+  | { op: "split"; next: readonly number[]; run?: Run }
   /** Runs `body`, which finishes at an end node, between min and max times. */
-  | { op: "repeat"; body: number; min: number; max: number; next: number }
+  | { op: "repeat"; body: number; min: number; max: number; next: number; run?: Run }
   /** Runs a rule, which finishes at an end node. */
   | { op: "call"; entry: number; next: number }
   | { op: "end" };
+
+/** A repetition, one of whose passes is any character of a set. */
+export interface Run {
+  ranges: readonly Range[];
+  /** The nodes that spell the character: from the first up to the last, which is left out. */
+  from: number;
+  to: number;
+}
 
 export interface Program {
   nodes: readonly Node[];
@@ -36,10 +45,27 @@ export function compile(grammar: Grammar): Program {
     return nodes.push(node) - 1;
   }
 
+  /** Where the nodes of a character were put last. */
+  const placed = new Map<Expression, readonly [from: number, to: number]>();
+
+  function runOf(item: Expression): { run?: Run } {
+    const characters = (item.type === "choice" ? item.items : [item]).filter((each) => each.type === "character");
+    const [only, another] = characters;
+    if (!only || another) return {};
+    const [from, to] = placed.get(only)!;
+    return { run: { ranges: only.ranges, from, to } };
+  }
+
   function build(expression: Expression, next: number): number {
     switch (expression.type) {
       case "byte":
         return add({ op: "byte", ranges: expression.ranges, next });
+      case "character": {
+        const from = nodes.length;
+        const first = build(expression.spelled, next);
+        placed.set(expression, [from, nodes.length]);
+        return first;
+      }
       case "control":
         return add({ op: "control", id: expression.id, next });
       case "sequence":
@@ -52,11 +78,14 @@ export function compile(grammar: Grammar): Program {
         if (min === 0 && max === 1) return add({ op: "split", next: [build(item, next), next] });
         if (max === Infinity && min <= 1) {
           const branches: number[] = [];
-          const loop = add({ op: "split", next: branches });
+          const split: Node & { op: "split" } = { op: "split", next: branches };
+          const loop = add(split);
           branches.push(build(item, loop), next);
+          Object.assign(split, runOf(item));
           return min === 0 ? loop : branches[0]!;
         }
-        return add({ op: "repeat", body: build(item, end), min, max, next });
+        const body = build(item, end);
+        return add({ op: "repeat", body, min, max, next, ...runOf(item) });
       }
       case "rule":
         return add({ op: "call", entry: enter(expression.name), next });

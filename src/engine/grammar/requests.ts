@@ -1,6 +1,6 @@
 // Grammars of what a request can ask for besides a JSON schema: a regular expression, or a choice.
 import { Failure } from "../../protocol/index.ts";
-import { choice, literal, type Grammar } from "./expression.ts";
+import { oneOf, type Grammar } from "./expression.ts";
 import { regex } from "./regex.ts";
 import { utf8 } from "./unicode.ts";
 
@@ -19,5 +19,5 @@ export function choiceGrammar(choices: readonly string[]): Grammar {
     throw new Failure("input", `A choice of ${choices.length} texts is over the limit of ${maxChoices}.`);
   }
   if (choices.includes("")) throw new Failure("input", "One of the texts to choose from is empty.", "Leave it out.");
-  return { start: choice(...choices.map(literal)), rules: new Map() };
+  return { start: oneOf(choices), rules: new Map() };
 }

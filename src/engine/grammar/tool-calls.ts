@@ -1,7 +1,17 @@
 // Calls of tools as a grammar, in the dialect of the model: each names one of the tools, with arguments of its schema.
 import { Failure, type ToolDefinition } from "../../protocol/index.ts";
 import { bareOpenings, type CallFormat } from "../../tokenizer/index.ts";
-import { choice, control, empty, literal, repeat, sequence, type Expression, type Grammar } from "./expression.ts";
+import {
+  choice,
+  control,
+  empty,
+  literal,
+  oneOf,
+  repeat,
+  sequence,
+  type Expression,
+  type Grammar,
+} from "./expression.ts";
 import { freeText, type Opening } from "./free-text.ts";
 import { colon, comma, jsonRules } from "./json.ts";
 import { addSchema } from "./schema.ts";
@@ -43,7 +53,7 @@ export function toolCallGrammar(
   rules.set("call rest", choice(...calls));
   const callRest: Expression = { type: "rule", name: "call rest" };
   const object = bare
-    ? sequence(choice(...bareOpenings.map(literal)), callRest)
+    ? sequence(oneOf(bareOpenings), callRest)
     : sequence(literal('{"name"'), colon, literal('"'), callRest);
   /** After the opening mark. */
   const rest = sequence(

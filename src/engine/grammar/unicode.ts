@@ -59,7 +59,7 @@ export function utf8(ranges: readonly Range[]): Expression {
     }
   }
   if (single.length > 0) items.unshift({ type: "byte", ranges: single });
-  return items.length === 0 ? nothing : choice(...items);
+  return items.length === 0 ? nothing : { type: "character", ranges: normalise(ranges), spelled: choice(...items) };
 }
 
 function encode(codePoint: number): number[] {

@@ -1,9 +1,15 @@
-// The bytes of every token as one trie, laid out so that a walk over it is a walk over arrays.
+// The bytes of every token as one trie, laid out so that a walk over it is a walk over arrays; and classes of tokens whose
+// characters are all of one set, so that a walk need not meet them.
 import { Failure } from "../../protocol/errors.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
+import type { Range } from "./expression.ts";
+import { emptyWords, setBit } from "./mask.ts";
+import { lastCodePoint } from "./unicode.ts";
 
-export interface Vocabulary {
-  readonly size: number;
+/** Classes are kept for this many sets of characters; a grammar has a few. */
+const maxKeptClasses = 32;
+
+export interface Trie {
   /** Bytes of the longest token. */
   readonly depth: number;
   /** In preorder: the byte that leads to each node; node 0 is the root. */
@@ -12,10 +18,36 @@ export interface Vocabulary {
   readonly ends: Int32Array;
   /** First token that ends at a node, or -1. */
   readonly tokens: Int32Array;
+}
+
+export interface Vocabulary extends Trie {
+  readonly size: number;
   /** The next token of the same bytes as a token, or -1. */
   readonly twins: Int32Array;
   /** The token that is one given byte, or -1. */
   readonly singles: Int32Array;
+  /** The tokens by the characters of a set; made once for each set. */
+  classOf(ranges: readonly Range[]): TokenClass;
+}
+
+export interface TokenClass {
+  /**
+   * By count of characters, from 1: which tokens have so many, all of the set and none cut in two. One bit an id, as in
+   * a mask. The bytes of one of them are beside, undefined where there is none.
+   */
+  readonly byLength: readonly { words: Uint32Array; example: Uint8Array | undefined }[];
+  /** All other tokens. */
+  readonly others: Trie;
+}
+
+/** Tokens of different bytes in the order of their bytes, one after the other. */
+interface Spelled {
+  ids: Int32Array;
+  bytes: Uint8Array;
+  /** Where each token's bytes begin, and where the last one's end. */
+  starts: Int32Array;
+  /** Bytes that each has in common with the one before. */
+  shared: Int32Array;
 }
 
 const known = new WeakMap<Tokenizer, Vocabulary>();
@@ -31,50 +63,144 @@ export function vocabularyOf(tokenizer: Tokenizer): Vocabulary {
 }
 
 function build(tokenizer: Tokenizer): Vocabulary {
-  const spelled: { id: number; bytes: Uint8Array }[] = [];
+  const { vocabSize } = tokenizer;
+  const twins = new Int32Array(vocabSize).fill(-1);
+  const singles = new Int32Array(256).fill(-1);
+  const spelled = spell(tokenizer, twins);
+  const { ids, bytes, starts } = spelled;
+  for (let index = 0; index < ids.length; index++) {
+    if (starts[index + 1]! - starts[index]! === 1) singles[bytes[starts[index]!]!] = ids[index]!;
+  }
+  const classes = new Map<string, TokenClass>();
+  function classOf(ranges: readonly Range[]): TokenClass {
+    const key = ranges.join(" ");
+    const found = classes.get(key) ?? classify(spelled, twins, ranges);
+    classes.delete(key);
+    classes.set(key, found);
+    if (classes.size > maxKeptClasses) classes.delete(classes.keys().next().value!);
+    return found;
+  }
+  const all = Int32Array.from(ids, (_, index) => index);
+  return { size: vocabSize, ...createTrie(spelled, all), twins, singles, classOf };
+}
+
+/** Sorts the tokens; of those of equal bytes the first stands for the others, which `twins` chains to it. */
+function spell(tokenizer: Tokenizer, twins: Int32Array): Spelled {
+  const tokens: { id: number; text: string }[] = [];
   for (let id = 0; id < tokenizer.vocabSize; id++) {
     if (tokenizer.isControl(id)) continue;
-    const bytes = tokenizer.tokenBytes(id);
-    if (bytes.length > 0) spelled.push({ id, bytes });
+    // Bytes as characters, which compare fast.
+    const text = Buffer.from(tokenizer.tokenBytes(id)).toString("latin1");
+    if (text !== "") tokens.push({ id, text });
   }
-  spelled.sort((left, right) => Buffer.compare(left.bytes, right.bytes) || left.id - right.id);
+  tokens.sort((left, right) => (left.text < right.text ? -1 : left.text > right.text ? 1 : left.id - right.id));
+  let last: { id: number; text: string } | undefined;
+  const different = tokens.filter((token) => {
+    const isTwin = last?.text === token.text;
+    if (isTwin) twins[last!.id] = token.id;
+    last = token;
+    return !isTwin;
+  });
+  const bytes = Buffer.from(different.map(({ text }) => text).join(""), "latin1");
+  const ids = Int32Array.from(different, ({ id }) => id);
+  const starts = new Int32Array(ids.length + 1);
+  const shared = new Int32Array(ids.length);
+  for (const [index, { text }] of different.entries()) {
+    starts[index + 1] = starts[index]! + text.length;
+    const before = index === 0 ? "" : different[index - 1]!.text;
+    let same = 0;
+    while (same < before.length && before[same] === text[same]) same += 1;
+    shared[index] = same;
+  }
+  return { ids, bytes, starts, shared };
+}
 
-  const bytes: number[] = [0];
-  const ends: number[] = [0];
-  const tokens: number[] = [-1];
-  const twins = new Int32Array(tokenizer.vocabSize).fill(-1);
-  const singles = new Int32Array(256).fill(-1);
-  /** Nodes from the root to the token before. */
-  const path: number[] = [0];
-  let before: { id: number; bytes: Uint8Array } = { id: -1, bytes: new Uint8Array() };
-  for (const token of spelled) {
-    let shared = 0;
-    while (shared < before.bytes.length && before.bytes[shared] === token.bytes[shared]) shared += 1;
-    if (shared === token.bytes.length && before.id >= 0) {
-      twins[before.id] = token.id;
-    } else {
-      for (const left of path.splice(shared + 1)) ends[left] = bytes.length;
-      for (const byte of token.bytes.subarray(shared)) {
-        path.push(bytes.length);
-        bytes.push(byte);
-        ends.push(0);
-        tokens.push(-1);
-      }
-      tokens[path.at(-1)!] = token.id;
-      if (token.bytes.length === 1) singles[token.bytes[0]!] = token.id;
-    }
-    before = token;
+/** The trie of some of the tokens, by ascending index. */
+function createTrie({ ids, bytes: text, starts, shared }: Spelled, chosen: Int32Array): Trie {
+  let capacity = 1;
+  let depth = 0;
+  for (const index of chosen) {
+    const length = starts[index + 1]! - starts[index]!;
+    capacity += length;
+    depth = Math.max(depth, length);
   }
-  for (const left of path) ends[left] = bytes.length;
-  return {
-    size: tokenizer.vocabSize,
-    depth: spelled.reduce((most, token) => Math.max(most, token.bytes.length), 0),
-    bytes: Uint8Array.from(bytes),
-    ends: Int32Array.from(ends),
-    tokens: Int32Array.from(tokens),
-    twins,
-    singles,
-  };
+  const bytes = new Uint8Array(capacity);
+  const ends = new Int32Array(capacity);
+  const tokens = new Int32Array(capacity).fill(-1);
+  /** Nodes from the root to the token before. */
+  const path = new Int32Array(depth + 1);
+  let level = 0;
+  let size = 1;
+  let before = -1;
+  for (const index of chosen) {
+    let same = before < 0 ? 0 : level;
+    for (let between = before + 1; between <= index; between++) same = Math.min(same, shared[between]!);
+    while (level > same) ends[path[level--]!] = size;
+    for (let at = starts[index]! + same; at < starts[index + 1]!; at++) {
+      path[++level] = size;
+      bytes[size++] = text[at]!;
+    }
+    tokens[path[level]!] = ids[index]!;
+    before = index;
+  }
+  while (level >= 0) ends[path[level--]!] = size;
+  return { depth, bytes: bytes.slice(0, size), ends: ends.slice(0, size), tokens: tokens.slice(0, size) };
+}
+
+function classify(spelled: Spelled, twins: Int32Array, ranges: readonly Range[]): TokenClass {
+  const { ids, bytes, starts } = spelled;
+  const byLength: { words: Uint32Array; example: Uint8Array | undefined }[] = [];
+  const others = new Int32Array(ids.length);
+  let otherCount = 0;
+  const isAscii = Uint8Array.from({ length: 128 }, (_, byte) => Number(inRanges(ranges, byte)));
+
+  /** Characters of the bytes from one to another, all of the set; 0 where they are anything else. */
+  function characters(from: number, to: number): number {
+    let count = 0;
+    for (let at = from; at < to; count++) {
+      const first = bytes[at]!;
+      if (first < 128) {
+        if (isAscii[first] === 0) return 0;
+        at += 1;
+        continue;
+      }
+      const length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+      let codePoint = first & (0xff >> (length + 1));
+      if (first < 0xc2 || first > 0xf4 || at + length > to) return 0;
+      for (const end = at++ + length; at < end; at++) {
+        if (bytes[at]! >> 6 !== 2) return 0;
+        codePoint = (codePoint << 6) | (bytes[at]! & 0x3f);
+      }
+      // Neither spelled too long, nor half of a pair, nor past the last.
+      const isCharacter =
+        codePoint >= (length === 2 ? 0x80 : length === 3 ? 0x800 : 0x10000) &&
+        codePoint <= lastCodePoint &&
+        (codePoint < 0xd800 || codePoint > 0xdfff);
+      if (!isCharacter || !inRanges(ranges, codePoint)) return 0;
+    }
+    return count;
+  }
+
+  for (let index = 0; index < ids.length; index++) {
+    const start = starts[index]!;
+    const end = starts[index + 1]!;
+    const count = characters(start, end);
+    if (count === 0) {
+      others[otherCount++] = index;
+      continue;
+    }
+    while (byLength.length < count) byLength.push({ words: emptyWords(twins.length), example: undefined });
+    const entry = byLength[count - 1]!;
+    entry.example ??= bytes.slice(start, end);
+    for (let id = ids[index]!; id >= 0; id = twins[id]!) setBit(entry.words, id);
+  }
+  return { byLength, others: createTrie(spelled, others.subarray(0, otherCount)) };
+}
+
+/** Whether one of the ranges, which are sorted, has a code point. */
+function inRanges(ranges: readonly Range[], codePoint: number): boolean {
+  for (const [low, high] of ranges) if (codePoint <= high) return codePoint >= low;
+  return false;
 }
 
 /** Any text must be spellable byte by byte, or the shortest way to an end could be blocked. */
