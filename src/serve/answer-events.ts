@@ -8,18 +8,8 @@ export type AnswerEvent =
   | { type: "call-end"; index: number; toolCall: ToolCall }
   | { type: "finish"; reason: FinishReason; usage: Usage; stop: string | undefined };
 
-/** A piece of a call; the first of a call has its name. */
-interface ToolCallDelta {
-  type: "tool-call-delta";
-  id: string;
-  name?: string;
-  arguments: string;
-}
-
 /** Calls follow one another; each has exactly one beginning and one end. */
-export async function* answerEvents(
-  events: AsyncIterable<GenerateEvent | ToolCallDelta>,
-): AsyncGenerator<AnswerEvent, void, void> {
+export async function* answerEvents(events: AsyncIterable<GenerateEvent>): AsyncGenerator<AnswerEvent, void, void> {
   let ended = 0;
   let begun = false;
   for await (const event of events) {

@@ -57,7 +57,8 @@ export async function* readAnswer(
   frames: AsyncIterable<string>,
   server: string,
 ): AsyncGenerator<GenerateEvent, void, void> {
-  const calls: ToolCall[] = [];
+  let call: ToolCall | undefined;
+  let calls = 0;
   let usage: Usage = { promptTokens: 0, completionTokens: 0 };
   let reason: string | undefined;
   let stop: string | undefined;
@@ -81,16 +82,23 @@ export async function* readAnswer(
     const logprobs = choice.logprobs && toLogprobs(choice.logprobs);
     if (text !== "" || logprobs?.length) yield { type: "text-delta", text, ...(logprobs && { logprobs }) };
     for (const { index, id, function: called } of choice.delta?.tool_calls ?? []) {
-      const call = (calls[index] ??= { id: id ?? `call_${index}`, name: "", arguments: "" });
-      call.name += called?.name ?? "";
-      call.arguments += called?.arguments ?? "";
+      if (index >= calls) {
+        if (call) yield { type: "tool-call", toolCall: call };
+        call = { id: id ?? `call_${index}`, name: called?.name ?? "", arguments: "" };
+        calls = index + 1;
+        yield { type: "tool-call-delta", index, id: call.id, name: call.name, arguments: "" };
+      }
+      const piece = called?.arguments ?? "";
+      if (!call || index < calls - 1 || piece === "") continue;
+      call.arguments += piece;
+      yield { type: "tool-call-delta", index, id: call.id, arguments: piece };
     }
     reason = choice.finish_reason ?? reason;
     if (typeof choice.stop_reason === "string") stop = choice.stop_reason;
   }
   if (reason === undefined) throw new Failure("environment", `${server} ended its answer too soon.`, "Try again.");
-  for (const toolCall of calls.filter(Boolean)) yield { type: "tool-call", toolCall };
-  const why: FinishReason = calls.length > 0 ? "tool-calls" : reason === "length" ? "length" : "stop";
+  if (call) yield { type: "tool-call", toolCall: call };
+  const why: FinishReason = calls > 0 ? "tool-calls" : reason === "length" ? "length" : "stop";
   yield { type: "finish", reason: why, usage, ...(stop !== undefined && { stop }) };
 }
 

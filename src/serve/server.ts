@@ -20,6 +20,7 @@ import { embeddingRoutes } from "./routes/embeddings.ts";
 import { messageRoutes } from "./routes/messages.ts";
 import { modelRoutes } from "./routes/models.ts";
 import { operationRoutes, serverState } from "./routes/operations.ts";
+import { pageRoutes } from "./routes/page.ts";
 import { responseRoutes } from "./routes/responses.ts";
 import { tokenRoutes } from "./routes/tokens.ts";
 
@@ -150,6 +151,7 @@ function createApp(context: ServerContext, options: ServeOptions): Hono {
         ),
     }),
   );
+  pageRoutes(app);
   operationRoutes(app, context);
   modelRoutes(app, context);
   // What needs a model waits for the first one to be loaded elsewhere.

@@ -44,6 +44,19 @@ export default defineCommand({
     adapters: { type: "string", placeholder: "DIR", help: "directory of adapters that may be loaded over HTTP" },
     tokenizer: { type: "string", placeholder: "PATH", help: "tokenizer, where it is not beside the one model" },
     maxContext: { type: "integer", min: 1, placeholder: "TOKENS", help: "longest prompt plus answer" },
+    kvCache: {
+      type: "choice",
+      values: ["f32", "f16", "bf16", "int8", "int4"],
+      default: "f16",
+      help: "numbers of the key-value cache; int8 and int4 hold about twice and four times the tokens",
+    },
+    speculation: {
+      type: "choice",
+      values: ["none", "prompt-lookup"],
+      default: "none",
+      help: "guess tokens from the text so far; the answers are the same",
+    },
+    draft: { type: "string", placeholder: "MODEL", help: "a small model that guesses tokens for the one model" },
     memoryLimit: {
       type: "number",
       min: 0.001,
@@ -74,13 +87,14 @@ export default defineCommand({
     },
   },
   async run({ options, positionals, signal, report }) {
-    const { port, host, adapter, adapters, tokenizer, maxContext, threads, memoryLimit } = options;
+    const { port, host, adapter, adapters, tokenizer, draft, maxContext, threads, memoryLimit } = options;
     const note = (text: string): void => report({ type: "note", text });
     const paths = positionals.map((each) => resolveModel(each));
-    if (paths.length > 1 && (adapter !== undefined || tokenizer !== undefined)) {
+    const [alone] = Object.entries({ adapter, tokenizer, draft }).find(([, value]) => value !== undefined) ?? [];
+    if (paths.length > 1 && alone !== undefined) {
       throw new Failure(
         "usage",
-        `--${adapter === undefined ? "tokenizer" : "adapter"} is for one model, and ${paths.length} are given.`,
+        `--${alone} is for one model, and ${paths.length} are given.`,
         "Serve the model alone, or load adapters by name with --adapters.",
       );
     }
@@ -91,6 +105,8 @@ export default defineCommand({
         ...(tokenizer !== undefined && { tokenizer }),
         ...(maxContext !== undefined && { maxContext }),
         ...(threads !== undefined && { threads }),
+        kvCache: options.kvCache,
+        speculation: draft === undefined ? options.speculation : { draft: resolveModel(draft) },
       }),
     );
     // The port comes first: where it is taken, nothing needs to be loaded.
@@ -140,7 +156,7 @@ function modelSource(
   path: string,
   id: string,
   note: (text: string) => void,
-  options: Pick<LoadOptions, "adapter" | "tokenizer" | "maxContext" | "threads">,
+  options: Pick<LoadOptions, "adapter" | "tokenizer" | "maxContext" | "threads" | "kvCache" | "speculation">,
 ): ModelSource {
   return {
     id,
