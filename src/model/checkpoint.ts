@@ -13,6 +13,7 @@ import { familyOf, parseConfig } from "./family.ts";
 import { loadGguf } from "./gguf.ts";
 import { packedLinear } from "./layers/linear.ts";
 import { aligned, checkShape, loadSafetensors } from "./safetensors-weights.ts";
+import { openWeightCache } from "./weight-cache.ts";
 
 /** What a tokenizer needs; copied beside the weights, so that a checkpoint is whole. */
 const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"];
@@ -65,13 +66,11 @@ export function loadCheckpoint(
 ): Decoder {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new Failure("input", `${path}: no such file or directory.`, "Check the path.");
-  if (stat.isFile())
-    return path.endsWith(".gguf")
-      ? loadGguf(path, kernels, { keep: inference })
-      : loadLlama2c(path, kernels, inference);
+  const openGguf = (file: string) =>
+    loadGguf(file, kernels, inference ? { cache: openWeightCache(kernels, [file]) } : {});
+  if (stat.isFile()) return path.endsWith(".gguf") ? openGguf(path) : loadLlama2c(path, kernels, inference);
   const gguf = join(path, "model.gguf");
-  if (existsSync(gguf) && !existsSync(join(path, "model.safetensors")))
-    return loadGguf(gguf, kernels, { keep: inference });
+  if (existsSync(gguf) && !existsSync(join(path, "model.safetensors"))) return openGguf(gguf);
   const json = readConfigJson(path);
   const config = parseConfig(json, configPath(path));
   const quantization = (json as { quantization_config?: unknown }).quantization_config;

@@ -8,9 +8,10 @@ import { sizeOf, tensor } from "../tensor/index.ts";
 import { buildDecoder, type Decoder } from "./decoder.ts";
 import { configFromGguf, ropeFactorsName } from "./gguf-config.ts";
 import { type GgufPlace, ggufPlaces, invertRows, pickRows } from "./gguf-layout.ts";
-import { keptWeights, notKept } from "./kept-weights.ts";
+import { notKept } from "./no-weight-cache.ts";
 import { storedEmbedding, type Embedding } from "./layers/embedding.ts";
 import { packedLinear } from "./layers/linear.ts";
+import type { WeightCache } from "./weight-cache.ts";
 
 /** Block types whose products the kernels have; matrices of other types become floats. */
 const schemeOf: Partial<Record<BlockType, WeightScheme>> = {
@@ -29,15 +30,14 @@ const schemeOf: Partial<Record<BlockType, WeightScheme>> = {
 };
 
 export interface LoadGgufOptions {
-  /** Packed weights are kept for the next run, and taken from the last. Default false. */
-  keep?: boolean;
+  /** Where packed weights are taken from and kept. Default: nowhere. */
+  cache?: WeightCache;
 }
 
 /** Loads a file of any type that `formats` reads. Throws a Failure that names what is not as it must be. */
-export function loadGguf(path: string, kernels: Kernels, { keep = false }: LoadGgufOptions = {}): Decoder {
+export function loadGguf(path: string, kernels: Kernels, { cache = notKept }: LoadGgufOptions = {}): Decoder {
   const file = openGguf(path);
   try {
-    const cache = keep ? keptWeights(kernels, [path], "") : notKept;
     const config = configFromGguf(file);
     const places = new Map(ggufPlaces(config).map((place) => [place.source, place]));
     checkTensors(file, places);

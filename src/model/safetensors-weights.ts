@@ -9,14 +9,17 @@ import { buildDecoder, type Decoder, type DecoderParts } from "./decoder.ts";
 import { familyOf } from "./family.ts";
 import { storedEmbedding } from "./layers/embedding.ts";
 import { denseLinear, packedLinear } from "./layers/linear.ts";
-import { keptWeights, notKept } from "./kept-weights.ts";
+import { notKept } from "./no-weight-cache.ts";
 import { packedLayers, type PackedLayers } from "./packed/index.ts";
+import { openWeightCache, type WeightCache } from "./weight-cache.ts";
 
 interface SafetensorsOptions {
   /** Weights are packed for products. Otherwise they are dense float32, to be trained. */
   inference: boolean;
   /** `quantization_config` of config.json. */
   quantization?: unknown;
+  /** Where packed weights are taken from and kept. Default: the user's cache where the decoder is for inference. */
+  cache?: WeightCache;
 }
 
 /** Loads the tensors of a directory. Throws a Failure that names what is missing, misshapen or has no place. */
@@ -24,7 +27,7 @@ export function loadSafetensors(
   directory: string,
   config: DecoderConfig,
   kernels: Kernels,
-  { inference, quantization }: SafetensorsOptions,
+  { inference, quantization, cache: given }: SafetensorsOptions,
 ): Decoder {
   const source = openCheckpointTensors(directory);
   try {
@@ -39,7 +42,7 @@ export function loadSafetensors(
       return readFloats(source, name);
     };
     const variant = JSON.stringify(quantization ?? null);
-    const cache = inference ? keptWeights(kernels, source.files, variant) : notKept;
+    const cache = given ?? (inference ? openWeightCache(kernels, source.files, { variant }) : notKept);
     const pack = (name: string, outputs: number, inputs: number): PackedWeight => {
       if (lowBit?.has(name)) return cache.weight(name, () => lowBit.weight(name, outputs, inputs));
       const tensorName = `${name}.weight`;
