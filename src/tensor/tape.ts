@@ -1,5 +1,6 @@
 // The tape: runs operations as they are called, remembers how to go back, and owns the memory between.
-// Buffers are kept by length and used again, so a step like the one before allocates no numbers at all.
+// Buffers are kept and used again, so a step like the one before allocates no numbers at all. While recording they are
+// kept by length; else, where steps differ in their rows, by rounded length, and a tensor has the beginning of one.
 import type { Floats, Kernels } from "../kernels/kernels.ts";
 import { sizeOf, tensor, type Tensor } from "./tensor.ts";
 
@@ -34,28 +35,45 @@ interface Entry {
   backward: () => void;
 }
 
+/** Memory, and the part of it that a tensor has or had last. */
+interface Block {
+  whole: Floats;
+  part: Floats;
+}
+
+/** The next of four steps to the next power of two. */
+function roundedLength(length: number): number {
+  const step = 2 ** Math.max(4, Math.floor(Math.log2(Math.max(length, 1))) - 2);
+  return Math.ceil(length / step) * step;
+}
+
 export function createTape(kernels: Kernels, options: { recording: boolean }): Tape {
-  const free = new Map<number, Floats[]>();
-  const inUse = new Set<Floats>();
+  const free = new Map<number, Block[]>();
+  const inUse = new Map<Floats, Block>();
   let entries: Entry[] = [];
   let bytes = 0;
 
   function takeBuffer(length: number): Floats {
-    let buffer = free.get(length)?.pop();
-    if (buffer === undefined) {
-      buffer = kernels.allocate(length);
-      bytes += buffer.byteLength;
+    const size = options.recording ? length : roundedLength(length);
+    let block = free.get(size)?.pop();
+    if (block === undefined) {
+      const whole = kernels.allocate(size);
+      block = { whole, part: whole };
+      bytes += whole.byteLength;
     }
-    inUse.add(buffer);
-    return buffer;
+    if (block.part.length !== length) block.part = block.whole.subarray(0, length);
+    inUse.set(block.part, block);
+    return block.part;
   }
 
   function giveBuffer(buffer: Floats): void {
+    const block = inUse.get(buffer);
     // What the pool does not know (a parameter's numbers, a buffer given already) is left alone.
-    if (!inUse.delete(buffer)) return;
-    const waiting = free.get(buffer.length);
-    if (waiting) waiting.push(buffer);
-    else free.set(buffer.length, [buffer]);
+    if (block === undefined) return;
+    inUse.delete(buffer);
+    const waiting = free.get(block.whole.length);
+    if (waiting) waiting.push(block);
+    else free.set(block.whole.length, [block]);
   }
 
   const tape: Tape = {
@@ -111,7 +129,7 @@ export function createTape(kernels: Kernels, options: { recording: boolean }): T
     },
     reset() {
       entries = [];
-      for (const buffer of inUse) giveBuffer(buffer);
+      for (const buffer of inUse.keys()) giveBuffer(buffer);
     },
     [Symbol.dispose]() {
       tape.reset();
