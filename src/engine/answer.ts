@@ -42,6 +42,8 @@ export function createAnswer(options: AnswerOptions): Answer {
     ? createToolCallParser(tokenizer, { ...calls, callId: options.callId })
     : textReader(tokenizer, options.continuing);
   let called = false;
+  /** The stop string that ended the answer. */
+  let stopped: string | undefined;
   let tokens = 0;
 
   function emitText(text: string, logprobs: readonly TokenLogprob[]): void {
@@ -50,7 +52,13 @@ export function createAnswer(options: AnswerOptions): Answer {
   }
 
   function finish(reason: FinishReason): true {
-    emit({ type: "finish", reason: called ? "tool-calls" : reason, usage: { promptTokens, completionTokens: tokens } });
+    const usage = { promptTokens, completionTokens: tokens };
+    emit({
+      type: "finish",
+      reason: called ? "tool-calls" : reason,
+      usage,
+      ...(stopped !== undefined && { stop: stopped }),
+    });
     return true;
   }
 
@@ -63,14 +71,13 @@ export function createAnswer(options: AnswerOptions): Answer {
   function write(events: readonly ToolCallEvent[], logprob?: TokenLogprob): boolean {
     const characters = events.reduce((sum, event) => sum + (event.type === "text-delta" ? event.text.length : 0), 0);
     lag.push(logprob, characters);
-    let stopped = false;
     for (const event of events) {
       switch (event.type) {
         case "text-delta": {
           const found = matcher.push(event.text);
-          stopped ||= found.stopped;
           emitText(found.text, lag.release(found.text.length));
-          if (stopped) return true;
+          stopped = found.stopped;
+          if (stopped !== undefined) return true;
           break;
         }
         case "tool-call-delta":

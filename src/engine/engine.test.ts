@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "node:test";
 import { collect, type GenerateRequest, type ServedModel } from "../protocol/index.ts";
-import { createStopMatcher } from "./stop-matcher.ts";
 import { createPagePool } from "./cache.ts";
 import { createEngine, type EngineOptions } from "./engine.ts";
 import { tokenOffsets } from "./scoring.ts";
@@ -88,16 +87,6 @@ test("limits, stop tokens and stop strings end an answer and say how", async () 
   );
   assert.equal(stopped.text, whole.text.slice(0, whole.text.indexOf(cut)));
   assert.equal(stopped.reason, "stop");
-});
-
-test("stop strings are found across pieces, and nothing is held back for good", () => {
-  const matcher = createStopMatcher(["END", "\n\n"]);
-  assert.deepEqual(matcher.push("some E"), { text: "some ", stopped: false });
-  assert.deepEqual(matcher.push("N"), { text: "", stopped: false });
-  assert.deepEqual(matcher.push("X\n"), { text: "ENX", stopped: false });
-  assert.equal(matcher.end(), "\n");
-  assert.deepEqual(matcher.push("a\n"), { text: "a", stopped: false });
-  assert.deepEqual(matcher.push("\nEND"), { text: "", stopped: true });
 });
 
 test("what is asked for as JSON is valid whatever the weights are", async () => {

@@ -83,7 +83,7 @@ export function createEngine(options: EngineOptions): ServedModel {
       adapter: adapter?.adapter,
       output: "logits",
       rows: "last",
-      forced: generation.forced,
+      drafts: generation.drafts,
       onStart(tokens) {
         cachedTokens = tokens;
       },

@@ -24,8 +24,11 @@ export interface Generation {
    * Called once for each position in order, from the prompt's last. The logits are left as they are.
    */
   next(position: number, logits: Floats): number | "done";
-  /** The id that must come next, where the answer's form leaves no other: a draft that is never wrong. */
-  forced(): number | undefined;
+  /**
+   * Up to `limit` ids that are likely to come next because the answer's form leaves no choice about their text: drafts,
+   * none of which must be chosen.
+   */
+  drafts(limit: number): readonly number[];
 }
 
 export function createGeneration({ tokenizer, sampler, prepared, emit, cachedTokens }: GenerationOptions): Generation {
@@ -53,6 +56,6 @@ export function createGeneration({ tokenizer, sampler, prepared, emit, cachedTok
       const logprob = logprobs === undefined ? undefined : tokenLogprob(tokenizer, logits, id, logprobs);
       return answer.push(id, logprob) ? "done" : id;
     },
-    forced: guide.forced,
+    drafts: (limit) => guide.drafts(Math.min(limit, maxTokens - answer.tokens)),
   };
 }

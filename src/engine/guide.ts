@@ -9,8 +9,8 @@ export interface Guide {
   /** The tokens that may come next when `remaining` are left, this one included; undefined where any may. */
   mask(remaining: number): TokenMask | undefined;
   accept(id: number): void;
-  /** The only token that can come next, where there is but one and any number may follow. */
-  forced(): number | undefined;
+  /** Up to `limit` tokens that are likely to come next, because their text must: proposals, none of which must come. */
+  drafts(limit: number): readonly number[];
   /** Whether what was written may end here. */
   readonly complete: boolean;
   /** Whether nothing can follow. */
@@ -39,7 +39,7 @@ export function freeGuide(tokenizer: Tokenizer, { minTokens, ignoreEos }: FreeOp
     accept() {
       written += 1;
     },
-    forced: () => undefined,
+    drafts: () => [],
     complete: true,
     final: false,
   };
@@ -61,7 +61,7 @@ export function constrainedGuide(constraint: Constraint, atLeast: number): Guide
     accept(id) {
       state = constraint.advance(state, id);
     },
-    forced: () => only(constraint.allowed(state, Infinity)),
+    drafts: (limit) => constraint.drafts(state, limit),
     get complete() {
       return state.accepting;
     },
@@ -69,8 +69,4 @@ export function constrainedGuide(constraint: Constraint, atLeast: number): Guide
       return state.final;
     },
   };
-}
-
-function only(mask: TokenMask): number | undefined {
-  return mask.count === 1 ? mask.ids()[0] : undefined;
 }

@@ -28,6 +28,7 @@ export function createPool(capacity: number): Pool {
   const distances = new Float64Array(capacity);
   const weights = new Float64Array(capacity);
   const keys = new Float64Array(capacity);
+  const buckets = new Int32Array(capacity);
   const counts = new Int32Array(bucketCount);
   const masses = new Float64Array(bucketCount);
   let size = 0;
@@ -55,17 +56,11 @@ export function createPool(capacity: number): Pool {
     return total;
   }
 
-  /** Keeps the tokens for which a test holds, in order. */
-  function keep(test: (at: number) => boolean): void {
-    let kept = 0;
-    for (let at = 0; at < size; at++) {
-      if (!test(at)) continue;
-      indices[kept] = indices[at]!;
-      distances[kept] = distances[at]!;
-      weights[kept] = weights[at]!;
-      kept += 1;
-    }
-    size = kept;
+  /** Moves a token to a place before it, or leaves it there. */
+  function move(to: number, from: number): void {
+    indices[to] = indices[from]!;
+    distances[to] = distances[from]!;
+    weights[to] = weights[from]!;
   }
 
   /**
@@ -73,13 +68,14 @@ export function createPool(capacity: number): Pool {
    * Only the bucket in which that happens is sorted.
    */
   function keepSmallest(key: Float64Array, most: number, mass: number): void {
-    const bucket = (at: number): number => Math.min(bucketCount - 1, Math.trunc(key[at]! * bucketsPerUnit));
+    const byMass = mass < Infinity;
     counts.fill(0);
     masses.fill(0);
     for (let at = 0; at < size; at++) {
-      const index = bucket(at);
-      counts[index]! += 1;
-      if (mass < Infinity) masses[index]! += weights[at]!;
+      const bucket = Math.min(bucketCount - 1, (key[at]! * bucketsPerUnit) | 0);
+      buckets[at] = bucket;
+      counts[bucket]! += 1;
+      if (byMass) masses[bucket]! += weights[at]!;
     }
     let last = 0;
     let count = 0;
@@ -90,15 +86,17 @@ export function createPool(capacity: number): Pool {
       sum += masses[last]!;
     }
     const border: number[] = [];
-    for (let at = 0; at < size; at++) if (bucket(at) === last) border.push(at);
+    for (let at = 0; at < size; at++) if (buckets[at] === last) border.push(at);
     border.sort((left, right) => key[left]! - key[right]! || left - right);
-    const chosen = new Set<number>();
-    for (const at of border) {
-      if (count + chosen.size >= most || (sum >= mass && count + chosen.size > 0)) break;
-      chosen.add(at);
-      sum += weights[at]!;
+    let taken = 0;
+    while (taken < border.length && count + taken < most && (sum < mass || count + taken === 0)) {
+      sum += weights[border[taken++]!]!;
     }
-    keep((at) => bucket(at) < last || chosen.has(at));
+    // Those of the border that stay count as being before it.
+    for (const at of border.slice(0, taken)) buckets[at] = -1;
+    let kept = 0;
+    for (let at = 0; at < size; at++) if (buckets[at]! < last) move(kept++, at);
+    size = kept;
   }
 
   return {
@@ -114,7 +112,9 @@ export function createPool(capacity: number): Pool {
     },
     keepMinP(p) {
       const limit = -Math.log(p);
-      keep((at) => distances[at]! <= limit);
+      let kept = 0;
+      for (let at = 0; at < size; at++) if (distances[at]! <= limit) move(kept++, at);
+      size = kept;
     },
     keepTypical(p) {
       const total = weigh();

@@ -49,8 +49,12 @@ export interface Prepared {
 
 export type Prepare = (request: GenerateRequest) => Prepared;
 
-/** Prepares the requests of one model. Throws Failure("input") that says what is wrong with a request. */
-export function createPreparer(tokenizer: Tokenizer, contextLength: number): Prepare {
+/**
+ * Prepares the requests of one model. Throws Failure("input") that says what is wrong with a request.
+ * An answer without a limit may grow until the sequence has `usualLength` tokens, or `contextLength` where the prompt alone
+ * is longer than that.
+ */
+export function createPreparer(tokenizer: Tokenizer, contextLength: number, usualLength = contextLength): Prepare {
   const constraints = new Map<string, Constraint>();
 
   function constraintOf(key: string, grammar: () => Grammar): Constraint {
@@ -91,7 +95,8 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number): Pre
     const { ids: promptIds, format: dialectFormat } = readInput(tokenizer, request);
     const formatted = (request.responseFormat?.type ?? "text") !== "text";
     const format = dialectFormat && formatted ? markedFormat(dialectFormat) : dialectFormat;
-    const maxTokens = request.maxTokens ?? contextLength - promptIds.length;
+    const length = promptIds.length < usualLength ? usualLength : contextLength;
+    const maxTokens = request.maxTokens ?? length - promptIds.length;
     checkLength(promptIds.length, request.maxTokens, contextLength);
     if ((request.minTokens ?? 0) > maxTokens) {
       throw new Failure("input", `The request has minTokens of ${request.minTokens}, and ${maxTokens} are allowed.`);

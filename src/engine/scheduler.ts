@@ -215,7 +215,7 @@ export function createScheduler(runner: Runner, options: SchedulerOptions = {}):
     for (const sequence of running) {
       if (sequence.rows > 0) (missing(sequence) === 1 ? deciding : reading).push(sequence);
     }
-    if (speculator || deciding.some(({ task }) => task.forced)) propose();
+    if (speculator || deciding.some(({ task }) => task.drafts)) propose();
   }
 
   function propose(): void {
@@ -227,8 +227,7 @@ export function createScheduler(runner: Runner, options: SchedulerOptions = {}):
       const length = task.ids.length;
       let count = Math.max(0, Math.min(each, task.maxLength - length - 1));
       while (count > 0 && !memory.reserve(sequence, length + count)) count -= 1;
-      const forced = count > 0 ? task.forced?.() : undefined;
-      if (forced !== undefined) sequence.drafts = [forced];
+      sequence.drafts = count > 0 ? [...(task.drafts?.(count) ?? [])] : [];
       most.set(sequence, sequence.drafts.length > 0 ? 0 : Math.min(count, sequence.draftLength));
     }
     speculator?.propose(deciding, reading, (sequence) => most.get(sequence) ?? 0);

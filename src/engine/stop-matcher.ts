@@ -1,8 +1,8 @@
 // Finds the first of some strings in text that arrives in pieces; what might become one is held back.
 
 export interface StopMatcher {
-  /** Text that can be given out, and whether a stop string ended it. */
-  push(piece: string): { text: string; stopped: boolean };
+  /** Text that can be given out, and the stop string that ended it, if one did. */
+  push(piece: string): { text: string; stopped?: string };
   /** What was held back. */
   end(): string;
 }
@@ -28,8 +28,9 @@ export function createStopMatcher(stop: readonly string[]): StopMatcher {
       }
       if (start >= 0) {
         const text = held.slice(0, start);
+        const stopped = held.slice(start, end);
         held = "";
-        return { text, stopped: true };
+        return { text, stopped };
       }
       let keep = 0;
       for (const each of stop) {
@@ -39,7 +40,7 @@ export function createStopMatcher(stop: readonly string[]): StopMatcher {
       }
       const text = held.slice(0, held.length - keep);
       held = held.slice(held.length - keep);
-      return { text, stopped: false };
+      return { text };
     },
     end() {
       const text = held;

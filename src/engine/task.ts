@@ -15,8 +15,8 @@ export interface Task {
   readonly rows: "every" | "last";
   /** Told once, before the first row runs, how many ids of the prompt the cache held. */
   onStart?(cachedTokens: number): void;
-  /** The id that must follow the last one, where no other may: a guess that is never wrong. */
-  forced?(): number | undefined;
+  /** Up to `limit` ids that are likely to follow the last one because the answer's form asks for their text. */
+  drafts?(limit: number): readonly number[];
   /**
    * Logits for what follows ids[position], or its hidden state: returns the next id to run, "more" where the rows given
    * are not all seen yet, or "done". Valid during the call alone. What it throws ends this task alone. Where every row is

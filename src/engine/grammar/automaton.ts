@@ -3,6 +3,7 @@
 import { Failure } from "../../protocol/errors.ts";
 import type { Range } from "./expression.ts";
 import { repeated, type Node, type Program, type Run } from "./program.ts";
+import { normalise } from "./unicode.ts";
 
 /** A text that can be read in more ways at once than this is refused. */
 const maxPlaces = 20_000;
@@ -57,6 +58,8 @@ export interface Automaton {
   step(state: State, byte: number): State | null;
   /** The state after a control token. */
   stepControl(state: State, id: number): State | null;
+  /** Bytes that may follow, as ranges: sorted, without overlaps. */
+  bytes(state: State): readonly Range[];
   /** Control tokens that may follow. */
   controls(state: State): readonly number[];
   /** The first symbol of the shortest way to a complete text; undefined in an accepting state. */
@@ -211,6 +214,10 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
     return reached.length === 0 ? null : settle(reached);
   }
 
+  function bytes(state: State): readonly Range[] {
+    return normalise(state.places.flatMap(({ node }) => rangesOf(nodes[node]!)));
+  }
+
   function controls(state: State): readonly number[] {
     const ids = new Set<number>();
     for (const { node } of state.places) {
@@ -231,7 +238,7 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
 
   const first = settle([place(start, root)]);
   if (!first) throw new RangeError("A grammar that was compiled has a start.");
-  return { start: first, size: () => states.size, step, stepControl, controls, shortest };
+  return { start: first, size: () => states.size, step, stepControl, bytes, controls, shortest };
 }
 
 /** The run of a state whose other places, if there are any, cannot begin with a character of it. */

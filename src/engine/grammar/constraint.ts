@@ -2,7 +2,7 @@
 // It knows nothing of logits; guide.ts applies it.
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { createAutomaton, type Automaton, type State } from "./automaton.ts";
-import type { Grammar } from "./expression.ts";
+import type { Grammar, Range } from "./expression.ts";
 import { createMask, emptyWords, setBit, type TokenMask } from "./mask.ts";
 import { compile } from "./program.ts";
 import { requireAllBytes, vocabularyOf, type Trie, type Vocabulary } from "./vocabulary.ts";
@@ -21,6 +21,11 @@ export interface Constraint {
   allowed(state: State, remaining: number): TokenMask;
   /** The state after a token that was allowed; a stop token changes nothing. */
   advance(state: State, id: number): State;
+  /**
+   * Up to `limit` tokens that are likely to come next because the grammar leaves no choice about their text, in the usual
+   * spelling: proposals, none of which must come.
+   */
+  drafts(state: State, limit: number): number[];
   /** Grows with use: an owner drops a constraint that has become large. */
   size(): number;
 }
@@ -134,7 +139,51 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
     return current;
   }
 
-  return { start: automaton.start, tokensNeeded, allowed, advance, size: () => automaton.size() };
+  function drafts(state: State, limit: number): number[] {
+    const ids: number[] = [];
+    let current: State | null = state;
+    let node = 0;
+    let token = -1;
+    /** Where the longest token so far ends. */
+    let after: State | null = null;
+    while (current && ids.length < limit) {
+      const [control] = automaton.controls(current);
+      const byte = control === undefined && !current.accepting ? usualByte(automaton.bytes(current)) : undefined;
+      const child = byte === undefined ? -1 : childOf(vocabulary, node, byte);
+      if (child >= 0) {
+        node = child;
+        current = automaton.step(current, byte!);
+        if (vocabulary.tokens[node]! >= 0) {
+          token = vocabulary.tokens[node]!;
+          after = current;
+        }
+        continue;
+      }
+      // Where the way divides, the last token may well reach into what is free; a control token ends it.
+      if (byte === undefined && node > 0 && control === undefined) break;
+      if (node > 0) {
+        ids.push(token);
+        current = after;
+        node = 0;
+      } else {
+        if (control === undefined || automaton.bytes(current).length > 0 || automaton.controls(current).length > 1)
+          break;
+        ids.push(control);
+        current = automaton.stepControl(current, control);
+      }
+    }
+    return ids;
+  }
+
+  return { start: automaton.start, tokensNeeded, allowed, advance, drafts, size: () => automaton.size() };
+}
+
+/** The byte that is written where only one can be, and the blank where JSON lets it be left out. */
+function usualByte(ranges: readonly Range[]): number | undefined {
+  const single = ranges.length === 1 && ranges[0]![0] === ranges[0]![1];
+  if (single) return ranges[0]![0];
+  const blank = ranges.length === 2 && ranges.some(([low, high]) => low === 0x20 && high === 0x20);
+  return blank && ranges.every(([low, high]) => low === high) ? 0x20 : undefined;
 }
 
 let walks = 0;

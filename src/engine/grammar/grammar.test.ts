@@ -291,3 +291,22 @@ test("the tokens needed are enough, and fewer than any way takes are refused", (
   assert.deepEqual(JSON.parse(write(constraint, 1, needed)), { name: "true", list: [123, 10] });
   assert.equal(constraint.allowed(constraint.start, 2).count, 0);
 });
+
+test("drafts follow the text that the grammar leaves no choice about, and end where it does", () => {
+  const schema = {
+    type: "object",
+    properties: { name: { type: "string" }, n: { enum: [true] } },
+    required: ["name", "n"],
+  };
+  const constraint = createConstraint(jsonSchema({ ...schema, additionalProperties: false }), tokenizer);
+  const ids = constraint.drafts(constraint.start, 20);
+  // The quote that follows may be one token with more.
+  assert.equal(tokenizer.decode(ids), '{"name": ');
+  assert.equal(constraint.drafts(constraint.start, 1).length, 1);
+  let state = constraint.start;
+  for (const id of [...ids, ...tokenizer.encode('"x"')]) {
+    assert.ok(constraint.allowed(state, Infinity).has(id));
+    state = constraint.advance(state, id);
+  }
+  assert.equal(tokenizer.decode(constraint.drafts(state, 20)), ', "n": true');
+});

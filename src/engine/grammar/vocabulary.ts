@@ -69,7 +69,8 @@ function build(tokenizer: Tokenizer): Vocabulary {
   const spelled = spell(tokenizer, twins);
   const { ids, bytes, starts } = spelled;
   for (let index = 0; index < ids.length; index++) {
-    if (starts[index + 1]! - starts[index]! === 1) singles[bytes[starts[index]!]!] = ids[index]!;
+    const start = starts[index]!;
+    if (start + 1 === starts[index + 1]) singles[bytes[start]!] = ids[index]!;
   }
   const classes = new Map<string, TokenClass>();
   function classOf(ranges: readonly Range[]): TokenClass {
