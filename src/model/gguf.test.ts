@@ -15,6 +15,7 @@ import { configToGguf, ggufExtraTensors, ggufFamilyOf } from "./gguf-config.ts";
 import { ggufPlaces, invertRows, pickRows, rowLengthOf } from "./gguf-layout.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
 import { loadGguf } from "./gguf.ts";
+import { addLora, loadAdapter, saveAdapter } from "./lora.ts";
 import type { RopeScaling } from "./layers/rope-scaling.ts";
 import { disturbVectors, tinyVariants } from "./tiny.ts";
 
@@ -200,7 +201,7 @@ function randomBlocks(type: BlockType, elements: number, stream: number): Uint8A
 
 for (const type of Object.keys(scalePlaces) as BlockType[]) {
   test(`${type}: layers and table open as what the blocks decode to`, () => {
-    const shape = { ...config, family: "llama", hiddenSize: 256, headDim: 64, intermediateSize: 256 };
+    const shape = { ...config, family: "llama", layers: 1, hiddenSize: 256, headDim: 64, intermediateSize: 256 };
     const decoder = initializeDecoder(kernels, shape, 3);
     const weights = namedTensors(decoder);
     const places = new Map(ggufPlaces(decoder.config).map((place) => [place.name, place]));
@@ -244,6 +245,23 @@ for (const type of ["F16", "BF16"] as const) {
     assert.deepEqual(logits(loadGguf(path, kernels)), logits(decoder));
   });
 }
+
+test("an adapter of InternLM2 fits the file that its model was written to", () => {
+  const decoder = initializeDecoder(kernels, config, 7);
+  write(decoder);
+  const options = { rank: 2, alpha: 4, targets: "all-linear" } as const;
+  const pairs = addLora(kernels, decoder, options, 5);
+  for (const { b } of pairs) b.data.forEach((_, i) => (b.data[i] = Math.cos(i) / 10));
+  saveAdapter(directory, pairs, options, path);
+  const opened = loadGguf(path, kernels);
+  const plain = logits(opened);
+  // Seven layers a block for four, and the output layer.
+  assert.equal(loadAdapter(kernels, opened, directory).length, 2 * 7 + 1);
+  const expected = logits(decoder);
+  const actual = logits(opened);
+  for (let i = 0; i < expected.length; i++) assert.ok(Math.abs(expected[i]! - actual[i]!) < 1e-5, `logit ${i}`);
+  assert.ok(expected.some((value, i) => Math.abs(value - plain[i]!) > 0.01));
+});
 
 test("files that do not hold this decoder are refused by key or tensor", () => {
   const decoder = initializeDecoder(kernels, config, 7);

@@ -7,8 +7,10 @@ import { openSafetensors, readFloats, writeSafetensors } from "../formats/safete
 import type { Kernels } from "../kernels/kernels.ts";
 import { Failure } from "../protocol/errors.ts";
 import { linear as linearOp, randomUniform, scale, tensor, type Tape, type Tensor } from "../tensor/index.ts";
+import { adapterPlaces } from "./adapter-places.ts";
 import { bytesOf } from "./checkpoint.ts";
 import { replaceLinears, type Decoder } from "./decoder.ts";
+import { pickRows } from "./gguf-layout.ts";
 import { denseLinear, type Linear } from "./layers/linear.ts";
 
 export interface LoraOptions {
@@ -216,17 +218,20 @@ export function readAdapter(kernels: Kernels, decoder: Decoder, directory: strin
       return tensor(data, shape, name);
     };
     const pairs: LoraPair[] = [];
+    const places = adapterPlaces(decoder.config, layers);
+    const used = new Set<string>();
     replaceAdaptable(decoder, (layer) => {
-      if (layers.delete(layer.name)) {
-        pairs.push({
-          name: layer.name,
-          a: read(`${prefix}${layer.name}.lora_A.weight`, [rank, layer.inputs]),
-          b: read(`${prefix}${layer.name}.lora_B.weight`, [layer.outputs, rank]),
-        });
+      const { name, outputs, rows } = places?.get(layer.name) ?? { name: layer.name, outputs: layer.outputs };
+      if (layers.has(name)) {
+        used.add(name);
+        const a = read(`${prefix}${name}.lora_A.weight`, [rank, layer.inputs]);
+        const b = read(`${prefix}${name}.lora_B.weight`, [outputs, rank]);
+        const picked = rows && tensor(pickRows(b.data, rows, rank), [layer.outputs, rank], b.name);
+        pairs.push({ name: layer.name, a, b: picked ?? b });
       }
       return layer;
     });
-    const [left] = layers;
+    const [left] = layers.difference(used);
     if (left !== undefined) {
       throw new Failure(
         "input",
