@@ -1,55 +1,48 @@
-// Encodes the weights of a decoder by a scheme, and measures what each lost.
-import { bytesFromFloats } from "../formats/dtype.ts";
-import type { BlockType } from "../formats/blocks.ts";
-import { blockBytes } from "../formats/blocks.ts";
-import type { Floats, Kernels, WeightScheme } from "../kernels/kernels.ts";
-import { type GgufPlace, pickRows } from "../model/index.ts";
+// Encodes the tensors of a model by a scheme, and measures what each lost.
+import { blockType, floatsFromBlocks, type WritableType } from "../formats/blocks.ts";
 import { Failure } from "../protocol/errors.ts";
-import type { Tensor } from "../tensor/index.ts";
-import type { Scheme } from "./scheme.ts";
+import type { Encoder } from "./encoder.ts";
+import type { GgufScheme } from "./scheme.ts";
+import type { SourceTensor } from "./source.ts";
 
 export interface EncodedTensor {
-  place: GgufPlace;
-  type: BlockType;
+  type: WritableType;
   bytes: Uint8Array;
   /** Root of the summed squares of what was lost, over that of the weights. */
   relativeError: number;
 }
 
-const blockElements = 32;
-const typeOf: Record<WeightScheme, BlockType> = { q8_0: "Q8_0", q4_0: "Q4_0" };
+/** What a type gives way to where rows are not whole super-blocks of 256: the next larger with blocks of 32. */
+const narrower: Partial<Record<WritableType, WritableType>> = { Q4_K: "Q5_0", Q5_K: "Q5_1", Q6_K: "Q8_0" };
 
-/**
- * Encodes one tensor. Norms stay F32; matrices whose rows are not whole blocks of 32 become F16.
- * Throws a Failure where a weight is NaN, infinite or too large for the type.
- */
-export function encodeTensor(kernels: Kernels, scheme: Scheme, place: GgufPlace, source: Tensor): EncodedTensor {
-  const encoded = encode(kernels, scheme, place, source);
-  if (Number.isFinite(encoded.relativeError)) return encoded;
-  throw new Failure(
-    "input",
-    `Tensor ${place.source} holds a number that is NaN, infinite or too large for ${encoded.type}.`,
-    "The checkpoint is damaged, or its training diverged; use an earlier one.",
-  );
+/** How a tensor is stored: vectors as F32, matrices as the scheme says, or the next type that their rows fit. */
+export function storedType(scheme: GgufScheme, tensor: SourceTensor, layers: number, tied: boolean): WritableType {
+  if (tensor.shape.length === 1 || tensor.role === "norm") return "F32";
+  const columns = tensor.shape.at(-1)!;
+  let type = scheme.type({ name: tensor.name, role: tensor.role, layers, tied });
+  if (columns % blockType(type).elements !== 0) type = narrower[type] ?? "F16";
+  return columns % blockType(type).elements === 0 ? type : "F16";
 }
 
-function encode(kernels: Kernels, scheme: Scheme, place: GgufPlace, source: Tensor): EncodedTensor {
-  const columns = place.shape.at(-1)!;
-  const floats = asFloat32(place.rows ? pickRows(source.data, place.rows, columns) : source.data);
-  if (place.role === "norm") {
-    return { place, type: "F32", bytes: bytesFromFloats(floats, "F32"), relativeError: relativeError(floats, floats) };
-  }
-  if (columns % blockElements !== 0) {
-    const bytes = bytesFromFloats(floats, "F16");
-    const halves = new Float16Array(bytes.buffer, bytes.byteOffset, floats.length);
-    return { place, type: "F16", bytes, relativeError: relativeError(floats, halves) };
-  }
-  const stored = scheme.store[place.role];
-  const bytes = new Uint8Array(blockBytes(typeOf[stored], floats.length));
-  kernels.quantize(bytes, floats, stored);
-  const decoded = kernels.allocate(floats.length);
-  kernels.dequantize(decoded, bytes, stored);
-  return { place, type: typeOf[stored], bytes, relativeError: relativeError(floats, decoded) };
+/**
+ * Encodes the numbers of one tensor; `importance` holds a weight a column, where the columns differ in it.
+ * Throws a Failure where a weight is NaN, infinite or too large for the type.
+ */
+export async function encodeTensor(
+  encoder: Encoder,
+  name: string,
+  type: WritableType,
+  floats: Float32Array,
+  importance?: Float32Array,
+): Promise<EncodedTensor> {
+  const bytes = await encoder.encode(floats, type, importance);
+  const error = relativeError(floats, floatsFromBlocks(bytes, type, name)!);
+  if (Number.isFinite(error)) return { type, bytes, relativeError: error };
+  throw new Failure(
+    "input",
+    `Tensor ${name} holds a number that is NaN, infinite or too large for ${type}.`,
+    "The checkpoint is damaged, or its training diverged; use an earlier one.",
+  );
 }
 
 /** sqrt(sum (x - y)^2 / sum x^2), in float64; 0 where all of x is 0. */
@@ -62,9 +55,4 @@ export function relativeError(x: ArrayLike<number>, y: ArrayLike<number>): numbe
     whole += x[i]! * x[i]!;
   }
   return whole === 0 ? 0 : Math.sqrt(lost / whole);
-}
-
-function asFloat32(numbers: Floats): Float32Array {
-  if (numbers instanceof Float32Array) return numbers;
-  throw new TypeError("only float32 weights are quantized");
 }

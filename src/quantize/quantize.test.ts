@@ -68,10 +68,11 @@ function writeTokens(path: string, tokenizerId: string): void {
 }
 
 function run(out: string, options: Partial<QuantizeOptions> = {}) {
-  const all = { model, out: join(directory, out), scheme: "q8_0", tokens, evaluationTokens: 60, ...options };
-  const { tokens: given, ...without } = all;
+  const { tokens: given, ...others } = { tokens, ...options };
+  const sizes = { evaluationTokens: 60, calibrationTokens: 200 };
   const signal = new AbortController().signal;
-  return runJob(quantize({ ...without, ...(given === undefined ? {} : { tokens: given }), signal }, kernels));
+  const all = { model, out: join(directory, out), scheme: "q8_0", ...sizes, ...others, signal };
+  return runJob(quantize(given === undefined ? all : { ...all, tokens: given }, kernels));
 }
 
 async function refuses(
@@ -159,7 +160,8 @@ test("refusals say why and leave nothing behind", async () => {
   const withoutTokens = { tokens: undefined } as never as { tokens: string };
   await refuses("usage", /--max-perplexity-increase/, { ...withoutTokens, maxPerplexityIncrease: 1 });
   await refuses("usage", /no scheme "q5"/, { scheme: "q5" });
-  await refuses("usage", /is a file/, { model: join(model, "config.json") });
+  await refuses("usage", /--calibration is given, and the scheme q8_0/, { calibration: join(model, "config.json") });
+  await refuses("usage", /Both --tokens and --evaluation/, { evaluation: join(model, "config.json") });
   await refuses("input", /absent/, { model: join(directory, "absent") });
   await refuses("numeric", /Perplexity grows by .*at most -100% .*worst layer is blk\./, {
     maxPerplexityIncrease: -100,
@@ -168,7 +170,6 @@ test("refusals say why and leave nothing behind", async () => {
   writeTokens(foreign, "0".repeat(64));
   await refuses("input", /another tokenizer \(000000000000\)/, { tokens: foreign });
   await run("once", { evaluationTokens: 8 });
-  await refuses("usage", /quantized already/, { model: join(directory, "once") });
   assert.ok(existsSync(join(directory, "once", "model.gguf")));
 });
 

@@ -1,209 +1,264 @@
-// Quantization: a checkpoint directory to a GGUF file that llama.cpp and Lianlu open, with a report of what it cost.
-// Round to nearest, no calibration.
-import { copyFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
+// Quantization: a model to a GGUF file that llama.cpp and Lianlu open, or to an AWQ checkpoint, with a report of what it
+// cost. Rounds to the nearest, or calibrates on a text first.
+import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { basename, join } from "node:path";
-import { type GgufValue, writeGguf } from "../formats/gguf.ts";
+import { createGguf } from "../formats/gguf.ts";
 import { beginArtifact, environmentFailure, hashInput } from "../formats/manifest.ts";
-import { openTokens } from "../formats/token-shards.ts";
 import { type Kernels, loadKernels } from "../kernels/index.ts";
-import {
-  configToGguf,
-  copyTokenizer,
-  countParameters,
-  type Decoder,
-  familyOf,
-  ggufPlaces,
-  loadCheckpoint,
-  loadGguf,
-  namedTensors,
-} from "../model/index.ts";
+import { copyTokenizer, countParameters, ggufPlaces, loadCheckpoint } from "../model/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
 import { findTokenizerFile, loadTokenizer } from "../tokenizer/index.ts";
+import { adjustmentsByTensor, adjustSource } from "./adjusted.ts";
+import { awqGroupSize, writeAwq } from "./awq.ts";
+import { type Adjustment, calibrate, type LayerScaling } from "./calibration/calibrate.ts";
+import { affineRounding, type Rounding, symmetricRounding } from "./calibration/rounding.ts";
 import { createComparison, outputErrors, type Quality } from "./compare.ts";
-import { type EncodedTensor, encodeTensor } from "./encode.ts";
-import { floatTwin } from "./float-twin.ts";
-import { tokenizerToGguf } from "./gguf-tokenizer.ts";
-import { heldOutBatches } from "./held-out.ts";
+import { encodeTensor, storedType } from "./encode.ts";
+import { createEncoder } from "./encoder.ts";
+import { type HeldOutBatch, heldOutBatches } from "./held-out.ts";
+import { measuredBatches } from "./measured.ts";
 import { formatReport, type QuantizeReport, type TensorReport, worstTensor } from "./report.ts";
-import { findScheme } from "./scheme.ts";
+import { findScheme, type GgufScheme, type Scheme } from "./scheme.ts";
+import { floatDecoder, type ModelSource, openModelSource } from "./source.ts";
+import { textDocuments } from "./texts.ts";
 
 export interface QuantizeOptions {
-  /** The checkpoint directory to read. */
+  /** A checkpoint directory, a GGUF file, or a llama2.c file. */
   model: string;
   /** The quantized directory to write. */
   out: string;
-  /** A file in schemes/: "q4_0" or "q8_0". */
+  /** A file in schemes/. */
   scheme: string;
-  /** A tokens directory whose validation split the models are compared on; without one nothing but errors of weights is known. */
+  /** Where the tokenizer lies, if not with the model. */
+  tokenizer?: string;
+  /** A text to calibrate a 4-bit scheme on; without one weights are rounded to the nearest. */
+  calibration?: string;
+  /** Tokens of it to run the float model over, at most. */
+  calibrationTokens: number;
+  /** A tokens directory whose validation split the models are compared on. */
   tokens?: string;
+  /** Or a text to compare them on; without either nothing but errors of weights is known. */
+  evaluation?: string;
   /** Held-out tokens to compare on, at most. */
   evaluationTokens: number;
-  /** Refuse to write a model whose perplexity grows by more than this many percent. Needs `tokens`. */
+  /** Refuse to write a model whose perplexity grows by more than this many percent. Needs `tokens` or `evaluation`. */
   maxPerplexityIncrease?: number;
   signal: AbortSignal;
 }
 
 export const ggufName = "model.gguf";
-/** Rows a forward pass; also the longest piece of a document that is looked at. */
-const batchRows = 512;
-const evaluationSeed = 1;
+/** Longest piece of a text that is calibrated on. */
+const calibrationLength = 2048;
+const seed = 1;
 
 /**
- * Writes config.json, the tokenizer, model.gguf, report.json and report.txt.
+ * Writes model.gguf (or model.safetensors and config.json), the tokenizer, report.json and report.txt.
  * Throws a Failure "numeric" where `maxPerplexityIncrease` is passed; nothing is written then.
  */
 export async function* quantize(options: QuantizeOptions, kernels: Kernels = loadKernels()): Job<QuantizeReport> {
-  const { model, out, tokens, maxPerplexityIncrease, signal } = options;
+  const { model, out, maxPerplexityIncrease, signal } = options;
   const scheme = findScheme(options.scheme);
-  if (maxPerplexityIncrease !== undefined && tokens === undefined) {
-    throw new Failure(
-      "usage",
-      "--max-perplexity-increase is given, and there are no held-out tokens to measure perplexity on.",
-      "Give --tokens, the directory that `lianlu tokenize` wrote.",
-    );
-  }
-  if (statSync(model, { throwIfNoEntry: false })?.isFile()) {
-    throw new Failure("usage", `${model} is a file, and a checkpoint directory is quantized.`, "Give the directory.");
-  }
-  const decoder = loadCheckpoint(model, kernels);
-  if (!decoder.head.weight) {
-    throw new Failure("usage", `${model} is quantized already.`, "Give the checkpoint that it was made from.");
-  }
-  const tokenizerPath = findTokenizerFile(model);
-  const ggufTokenizer = tokenizerToGguf(tokenizerPath, decoder.config.vocabSize);
-  if (tokens !== undefined) checkTokens(model, tokens);
-
-  const writer = beginArtifact(out, {
-    kind: "quantized",
-    inputs: { model: await hashInput(model), ...(tokens !== undefined && { tokens: await hashInput(tokens) }) },
-    options: { scheme: scheme.name, evaluationTokens: options.evaluationTokens, maxPerplexityIncrease },
-    seed: evaluationSeed,
-  });
+  checkOptions(options, scheme);
+  const source = openModelSource(model, kernels, options.tokenizer);
   try {
-    const places = ggufPlaces(decoder.config);
-    const weights = namedTensors(decoder);
-    const encoded: EncodedTensor[] = [];
-    for (const [index, place] of places.entries()) {
-      signal.throwIfAborted();
-      encoded.push(encodeTensor(kernels, scheme, place, weights.get(place.source)!));
-      yield { type: "progress", step: "quantize", done: index + 1, total: places.length, unit: "tensors" };
+    const measured = measuredBatches(options, source.config.maxPositions);
+    const writer = beginArtifact(out, {
+      kind: "quantized",
+      inputs: await inputsOf(options),
+      options: optionsOf(options),
+      seed,
+    });
+    try {
+      const groupSize = scheme.format === "awq" ? awqGroupSize(source, scheme.groupSize) : 0;
+      const found = options.calibration
+        ? yield* calibrateModel(kernels, source, roundingOf(kernels, scheme, groupSize), options, options.calibration)
+        : undefined;
+      const adjustments = found?.adjustments ?? new Map<string, Adjustment>();
+      const adjusted = adjustSource(source, adjustments);
+      const directory = writer.partialDir;
+      const { tensors, bytes } =
+        scheme.format === "awq"
+          ? yield* writeAwq(kernels, directory, adjusted, groupSize, adjustments, signal)
+          : yield* writeBlocks(kernels, join(directory, ggufName), adjusted, scheme, adjustments, signal);
+      copyTokenizerOf(options, directory, scheme);
+
+      let quality: Quality | undefined;
+      if (measured) quality = yield* compare(kernels, source, adjusted, directory, tensors, measured, signal);
+      const parameters = countParameters(source.config);
+      const weightFile = join(directory, scheme.format === "awq" ? "model.safetensors" : ggufName);
+      const report: QuantizeReport = {
+        scheme: scheme.name,
+        parameters,
+        bytesBefore: source.bytes,
+        bytesAfter: statSync(weightFile).size,
+        bitsPerWeight: (8 * bytes) / parameters,
+        tensors,
+        worst: worstTensor(tensors),
+        ...(found && { calibration: { tokens: found.tokens, scalings: found.scalings } }),
+        ...(quality && { quality }),
+        differences: scheme.format === "awq" ? [] : source.differences,
+      };
+      if (quality && maxPerplexityIncrease !== undefined) refuseWorse(report, quality, maxPerplexityIncrease);
+      writeFileSync(join(directory, "report.json"), `${JSON.stringify(report, null, 2)}\n`);
+      writeFileSync(join(directory, "report.txt"), formatReport(report));
+      const { tensors: _, calibration: __, ...metrics } = report;
+      await writer.commit(metrics);
+      return report;
+    } finally {
+      writer.discard();
     }
-    const path = join(writer.partialDir, ggufName);
-    writeGguf(path, {
-      metadata: new Map<string, GgufValue>([
-        ...configToGguf(decoder.config),
-        ["general.name", { type: "string", value: basename(model) }],
-        ["general.file_type", { type: "uint32", value: scheme.fileType }],
-        ["general.quantization_version", { type: "uint32", value: 2 }],
-        ...ggufTokenizer.metadata,
-      ]),
-      tensors: encoded.map(({ place, type, bytes }) => ({
-        name: place.name,
-        type,
-        shape: place.shape,
-        bytes: () => bytes,
-      })),
-    });
-
-    const tensors = encoded.map(({ place, type, relativeError }): TensorReport => {
-      return { name: place.name, source: place.source, type, shape: place.shape, weightError: relativeError };
-    });
-    let quality: Quality | undefined;
-    if (tokens !== undefined) quality = yield* compare(kernels, decoder, path, tensors, options, tokens);
-    const parameters = countParameters(decoder.config);
-    const report: QuantizeReport = {
-      scheme: scheme.name,
-      parameters,
-      bytesBefore: weightFileBytes(model),
-      bytesAfter: statSync(path).size,
-      bitsPerWeight: (8 * encoded.reduce((sum, { bytes }) => sum + bytes.byteLength, 0)) / parameters,
-      tensors,
-      worst: worstTensor(tensors),
-      ...(quality && { quality }),
-      differences: ggufTokenizer.differences,
-    };
-    if (quality && maxPerplexityIncrease !== undefined) refuseWorse(report, quality, maxPerplexityIncrease);
-
-    writeFileSync(
-      join(writer.partialDir, "config.json"),
-      `${JSON.stringify(familyOf(decoder.config.family).formatConfig(decoder.config), null, 2)}\n`,
-    );
-    copyTokenizer(model, writer.partialDir);
-    copyFileSync(tokenizerPath, join(writer.partialDir, basename(tokenizerPath)));
-    writeFileSync(join(writer.partialDir, "report.json"), `${JSON.stringify(report, null, 2)}\n`);
-    writeFileSync(join(writer.partialDir, "report.txt"), formatReport(report));
-    const { tensors: _, ...metrics } = report;
-    await writer.commit(metrics);
-    return report;
   } catch (error) {
     throw environmentFailure(error, out);
   } finally {
-    writer.discard();
+    source.close();
   }
 }
 
-/** Reads the file back and runs both models on held-out tokens; fills in the tensors' output errors. */
+function checkOptions(options: QuantizeOptions, scheme: Scheme): void {
+  const { calibration, tokens, evaluation, maxPerplexityIncrease } = options;
+  if (maxPerplexityIncrease !== undefined && tokens === undefined && evaluation === undefined) {
+    throw new Failure(
+      "usage",
+      "--max-perplexity-increase is given, and there are no held-out tokens to measure perplexity on.",
+      "Give --tokens, the directory that `lianlu tokenize` wrote, or --evaluation, a file of text.",
+    );
+  }
+  if (tokens !== undefined && evaluation !== undefined) {
+    throw new Failure("usage", "Both --tokens and --evaluation are given.", "Give one of them to measure on.");
+  }
+  if (calibration !== undefined && (scheme.name === "q8_0" || scheme.name === "q6_k")) {
+    throw new Failure(
+      "usage",
+      `--calibration is given, and the scheme ${scheme.name} is not calibrated: it loses next to nothing.`,
+      "Leave it out, or use q4_0, q4_k_m or awq.",
+    );
+  }
+}
+
+async function inputsOf({ model, tokens, evaluation, calibration, tokenizer }: QuantizeOptions) {
+  const inputs: Record<string, Awaited<ReturnType<typeof hashInput>>> = {};
+  for (const [name, path] of Object.entries({ model, tokens, evaluation, calibration, tokenizer })) {
+    if (path !== undefined) inputs[name] = await hashInput(path);
+  }
+  return inputs;
+}
+
+function optionsOf(options: QuantizeOptions): Record<string, unknown> {
+  const { scheme, calibration, calibrationTokens, evaluationTokens, maxPerplexityIncrease } = options;
+  return { scheme, ...(calibration && { calibrationTokens }), evaluationTokens, maxPerplexityIncrease };
+}
+
+/** What the search for scalings compares its candidates by: the plain rounding that is nearest to the scheme's. */
+function roundingOf(kernels: Kernels, scheme: Scheme, groupSize: number): Rounding {
+  if (scheme.format === "awq") return affineRounding(groupSize);
+  return scheme.name === "q4_0" ? symmetricRounding(kernels) : affineRounding(32);
+}
+
+async function* calibrateModel(
+  kernels: Kernels,
+  source: ModelSource,
+  rounding: Rounding,
+  options: QuantizeOptions,
+  text: string,
+): Job<{ adjustments: Map<string, Adjustment>; scalings: LayerScaling[]; tokens: number }> {
+  const length = Math.min(calibrationLength, source.config.maxPositions);
+  const documents = textDocuments(text, loadTokenizer(options.tokenizer ?? options.model));
+  const batches: HeldOutBatch[] = heldOutBatches(documents, {
+    tokens: options.calibrationTokens,
+    length,
+    rows: length,
+    seed,
+  });
+  if (batches.length === 0) {
+    throw new Failure("input", `${text}: there are no tokens to calibrate on.`, "Give a longer text.");
+  }
+  const decoder = floatDecoder(kernels, source);
+  const { adjustments, scalings } = yield* calibrate(kernels, decoder, batches, rounding, options.signal);
+  const tokens = batches.reduce((sum, { ids }) => sum + ids.length, 0);
+  return { adjustments: adjustmentsByTensor(source, adjustments), scalings, tokens };
+}
+
+/** Encodes and writes tensor after tensor; returns what each lost. */
+async function* writeBlocks(
+  kernels: Kernels,
+  path: string,
+  { config, metadata, tensors }: ModelSource,
+  scheme: GgufScheme,
+  adjustments: ReadonlyMap<string, Adjustment>,
+  signal: AbortSignal,
+): Job<{ tensors: TensorReport[]; bytes: number }> {
+  const types = tensors.map((tensor) => storedType(scheme, tensor, config.layers, config.tieEmbeddings));
+  const encoder = createEncoder(kernels);
+  const file = createGguf(path, {
+    metadata: new Map([...metadata, ["general.file_type", { type: "uint32", value: scheme.fileType }]]),
+    tensors: tensors.map(({ name, shape }, index) => ({ name, shape, type: types[index]! })),
+  });
+  try {
+    const reports: TensorReport[] = [];
+    let bytes = 0;
+    for (const [index, { name, source, shape, floats }] of tensors.entries()) {
+      signal.throwIfAborted();
+      const importance = adjustments.get(name)?.importance;
+      const encoded = await encodeTensor(encoder, name, types[index]!, floats(), importance);
+      file.append(encoded.bytes);
+      bytes += encoded.bytes.byteLength;
+      reports.push({ name, source, type: encoded.type, shape, weightError: encoded.relativeError });
+      yield { type: "progress", step: "quantize", done: index + 1, total: tensors.length, unit: "tensors" };
+    }
+    file.finish();
+    return { tensors: reports, bytes };
+  } finally {
+    file.abandon();
+    await encoder.close();
+  }
+}
+
+/** The tokenizer's files, and config.json of a checkpoint; a GGUF file brings its tokenizer along. */
+function copyTokenizerOf({ model, tokenizer }: QuantizeOptions, directory: string, scheme: Scheme): void {
+  const from = tokenizer ?? model;
+  const config = join(model, "config.json");
+  if (scheme.format === "gguf" && existsSync(config)) {
+    const { quantization_config: _, ...json } = JSON.parse(readFileSync(config, "utf8")) as Record<string, unknown>;
+    writeFileSync(join(directory, "config.json"), `${JSON.stringify(json, null, 2)}\n`);
+  }
+  if (from.endsWith(".gguf")) return;
+  const file = findTokenizerFile(from);
+  if (file.endsWith(".gguf")) return;
+  if (statSync(from).isDirectory()) copyTokenizer(from, directory);
+  copyFileSync(file, join(directory, basename(file)));
+}
+
+/** Reads back what was written and runs both models on held-out tokens; fills in the tensors' output errors. */
 async function* compare(
   kernels: Kernels,
-  decoder: Decoder,
-  ggufPath: string,
+  source: ModelSource,
+  adjusted: ModelSource,
+  directory: string,
   tensors: TensorReport[],
-  options: QuantizeOptions,
-  tokens: string,
+  batches: readonly HeldOutBatch[],
+  signal: AbortSignal,
 ): Job<Quality> {
-  const quantized = loadGguf(ggufPath, kernels);
-  const float = floatTwin(kernels, decoder);
-  const split = openTokens(tokens, "validation");
-  try {
-    const batches = heldOutBatches(split, {
-      tokens: options.evaluationTokens,
-      length: Math.min(batchRows, decoder.config.maxPositions),
-      rows: batchRows,
-      seed: evaluationSeed,
-    });
-    const [first] = batches;
-    if (!first) {
-      throw new Failure(
-        "input",
-        `${tokens}: the validation split has no tokens to compare on.`,
-        "Tokenize with a larger --validation-share.",
-      );
-    }
-    const errors = outputErrors(kernels, float, quantized, first);
-    const layers = new Map(ggufPlaces(float.config).map(({ name, source }) => [name, source.replace(/\.weight$/, "")]));
-    for (const report of tensors) {
-      const error = errors.get(layers.get(report.name)!);
-      if (error !== undefined) report.outputError = error;
-    }
-    const comparison = createComparison(kernels, float, quantized);
-    const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
-    let done = 0;
-    for (const batch of batches) {
-      options.signal.throwIfAborted();
-      comparison.add(batch);
-      done += batch.ids.length;
-      yield { type: "progress", step: "compare", done, total, unit: "tokens" };
-    }
-    return comparison.result();
-  } finally {
-    split.close();
+  const quantized = loadCheckpoint(directory, kernels, { inference: true });
+  // Layer by layer against the same model in scaled numbers, whose layers have the same inputs.
+  const errors = outputErrors(kernels, floatDecoder(kernels, adjusted), quantized, batches[0]!);
+  const layers = new Map(ggufPlaces(source.config).map((place) => [place.name, place.source.replace(/\.weight$/, "")]));
+  for (const report of tensors) {
+    const error = errors.get(layers.get(report.name)!);
+    if (error !== undefined) report.outputError = error;
   }
-}
-
-function checkTokens(model: string, tokens: string): void {
-  const tokenizer = loadTokenizer(model);
-  const split = openTokens(tokens, "validation");
-  try {
-    if (split.tokenizerId === tokenizer.id) return;
-    throw new Failure(
-      "input",
-      `${tokens} was made with another tokenizer (${split.tokenizerId.slice(0, 12)}) than that of ${model} (${tokenizer.id.slice(0, 12)}).`,
-      "Give the tokens that the model was trained on, or tokenize the corpus with the model's tokenizer.",
-    );
-  } finally {
-    split.close();
+  const comparison = createComparison(kernels, floatDecoder(kernels, source), quantized);
+  const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
+  const startedAt = performance.now();
+  let done = 0;
+  for (const batch of batches) {
+    signal.throwIfAborted();
+    comparison.add(batch);
+    done += batch.ids.length;
+    const secondsLeft = Math.round(((performance.now() - startedAt) / 1000 / done) * (total - done));
+    yield { type: "progress", step: "compare", done, total, unit: "tokens", metrics: { secondsLeft } };
   }
+  return comparison.result();
 }
 
 function refuseWorse({ scheme, worst }: QuantizeReport, quality: Quality, limit: number): void {
@@ -213,12 +268,6 @@ function refuseWorse({ scheme, worst }: QuantizeReport, quality: Quality, limit:
   throw new Failure(
     "numeric",
     `Perplexity grows by ${increase.toFixed(2)}% (${quality.perplexityBefore.toFixed(3)} to ${quality.perplexityAfter.toFixed(3)}), and at most ${limit}% is allowed. The worst layer is ${worst.name}.`,
-    `${scheme === "q8_0" ? "Allow" : "Use the scheme q8_0, or allow"} more with --max-perplexity-increase. Nothing was written.`,
+    `${scheme === "q8_0" ? "Allow" : "Use a scheme of more bits, or allow"} more with --max-perplexity-increase. Nothing was written.`,
   );
-}
-
-/** Bytes of the weights of a checkpoint directory; the state of its training beside them does not count. */
-function weightFileBytes(directory: string): number {
-  const files = readdirSync(directory).filter((name) => /^model.*\.safetensors$/.test(name));
-  return files.reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
 }

@@ -1,5 +1,6 @@
 // What quantization cost: the report as data, and as text for people.
 import type { BlockType } from "../formats/blocks.ts";
+import type { LayerScaling } from "./calibration/calibrate.ts";
 import type { Quality } from "./compare.ts";
 
 export interface TensorReport {
@@ -7,7 +8,7 @@ export interface TensorReport {
   name: string;
   /** The checkpoint's tensor that holds these rows. */
   source: string;
-  type: BlockType;
+  type: BlockType | "AWQ";
   shape: readonly number[];
   /** Root of the summed squares of what was lost, over that of the weights. */
   weightError: number;
@@ -28,8 +29,10 @@ export interface QuantizeReport {
   worst: TensorReport;
   /** Against the float model on held-out tokens, where there were any. */
   quality?: Quality;
+  /** What was found on the calibration text, where one was given. */
+  calibration?: { tokens: number; scalings: LayerScaling[] };
   /** Ways in which llama.cpp may treat texts otherwise, as sentences. */
-  differences: string[];
+  differences: readonly string[];
 }
 
 /** The layer with the largest error among those that have one. */
@@ -47,6 +50,14 @@ export function formatReport(report: QuantizeReport): string {
     `Scheme       ${report.scheme}, ${report.bitsPerWeight.toFixed(2)} bits a weight, ${(report.parameters / 1e6).toFixed(2)} M parameters`,
     `Size         ${megabytes(report.bytesBefore)} -> ${megabytes(report.bytesAfter)} MB, ${(report.bytesBefore / report.bytesAfter).toFixed(2)} times smaller`,
   ];
+  if (report.calibration) {
+    const { tokens, scalings } = report.calibration;
+    const scaled = scalings.filter(({ exponent }) => exponent !== undefined).length;
+    const left = scalings.reduce((sum, { gain }) => sum + gain, 0) / Math.max(1, scalings.length);
+    lines.push(
+      `Calibration  ${tokens} tokens, ${scaled} of ${scalings.length} inputs scaled, ${(100 * left).toFixed(0)}% of their rounding error left`,
+    );
+  }
   if (quality) {
     const interval = quality.perplexityIncreaseInterval?.map(signed).join(" to ");
     lines.push(

@@ -5,6 +5,7 @@ import { defineScheme } from "../define-scheme.ts";
 export default defineScheme({
   name: "q4_0",
   summary: "4.5 bits a weight, 8.5 in embedding and output layer",
+  format: "gguf",
   fileType: 2,
-  store: { embedding: "q8_0", projection: "q4_0", head: "q8_0" },
+  type: ({ role }) => (role === "projection" ? "Q4_0" : "Q8_0"),
 });

@@ -4,6 +4,7 @@ import { defineScheme } from "../define-scheme.ts";
 export default defineScheme({
   name: "q8_0",
   summary: "8.5 bits a weight",
+  format: "gguf",
   fileType: 7,
-  store: { embedding: "q8_0", projection: "q8_0", head: "q8_0" },
+  type: () => "Q8_0",
 });
