@@ -1,47 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { z } from "zod";
-import { createSampler } from "../sampler.ts";
-import { createTestTokenizer } from "../test-support.ts";
 import { createConstraint } from "./constraint.ts";
 import type { Grammar } from "./expression.ts";
 import { jsonObject, jsonSchema, regexGrammar } from "./index.ts";
-
-const tokenizer = createTestTokenizer();
-const sampler = createSampler(tokenizer.vocabSize);
-
-/** Whether a text is in a grammar, byte by byte. */
-function accepts(grammar: Grammar, text: string): boolean {
-  const constraint = createConstraint(grammar, tokenizer);
-  let state = constraint.start;
-  for (const id of tokenizer.encode(text)) {
-    if (!constraint.allowed(state, Infinity).has(id)) return false;
-    state = constraint.advance(state, id);
-  }
-  return state.accepting;
-}
-
-/** What a model of random weights writes under a grammar within a budget of tokens. */
-function write(constraint: ReturnType<typeof createConstraint>, seed: number, maxTokens: number): string {
-  const logits = new Float32Array(tokenizer.vocabSize);
-  const ids: number[] = [];
-  let state = constraint.start;
-  for (let left = maxTokens; left > 0 && !state.final; left--) {
-    for (let id = 0; id < logits.length; id++)
-      logits[id] = Math.sin(id * 12.9898 + seed * 78.233 + ids.length * 37.719) * 4;
-    const candidates = constraint.allowed(state, left);
-    assert.ok(candidates.count > 0 || state.accepting, "a dead end");
-    if (candidates.count === 0 || (state.accepting && ids.length % 3 === 0)) break;
-    const id = sampler.choose(logits, { temperature: 1, topP: 1, topK: 0, minP: 0, typicalP: 1, seed }, ids.length, {
-      mask: candidates,
-    });
-    if (tokenizer.stopIds.includes(id)) break;
-    ids.push(id);
-    state = constraint.advance(state, id);
-  }
-  assert.ok(state.accepting, `not finished within ${maxTokens}: ${tokenizer.decode(ids)}`);
-  return tokenizer.decode(ids);
-}
+import { accepts, tokenizer, write } from "./test-writing.ts";
 
 test("regular expressions match what JavaScript's match", () => {
   const patterns = [
