@@ -124,7 +124,7 @@ function partsOf(texts: readonly (string | readonly number[])[]): (string | read
 }
 
 /** The data of each server-sent event, up to [DONE]. */
-async function* readEvents(response: Response): AsyncGenerator<string, void, void> {
+export async function* readEvents(response: Response): AsyncGenerator<string, void, void> {
   let buffered = "";
   const decoder = new TextDecoder();
   for await (const bytes of response.body ?? []) {

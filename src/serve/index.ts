@@ -2,3 +2,4 @@
 export { connect, type ConnectOptions } from "./client.ts";
 export type { ModelSource, Servable } from "./models.ts";
 export { defaultPort, serve, type RunningServer, type ServeOptions } from "./server.ts";
+export { loadTest, type LoadReport, type LoadTestOptions, type Percentiles } from "./load-test.ts";
