@@ -140,6 +140,21 @@ test("rows of q and k are stored in pairs, those of v as they are", () => {
   );
 });
 
+test("architecture internlm2, as llama.cpp's converter writes it, is a Llama by another name", () => {
+  const decoder = initializeDecoder(kernels, config, 7);
+  write(decoder, (metadata) => {
+    for (const [key, value] of [...metadata].filter(([name]) => name.startsWith("llama."))) {
+      metadata.delete(key);
+      metadata.set(key.replace("llama", "internlm2"), value);
+    }
+    metadata.set("general.architecture", { type: "string", value: "internlm2" });
+  });
+  const opened = loadGguf(path, kernels);
+  assert.equal(opened.config.family, "llama");
+  const expected = logits(decoder);
+  logits(opened).forEach((value, i) => assert.ok(Math.abs(value - expected[i]!) < 1e-5, `logit ${i}`));
+});
+
 test("low-bit tensors open as what they decode to", () => {
   const decoder = initializeDecoder(kernels, { ...config, family: "llama" }, 3);
   for (const scheme of ["q8_0", "q4_0"] as const) {
