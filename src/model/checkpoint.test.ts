@@ -1,6 +1,6 @@
 // Checkpoints: the layout that Hugging Face tools expect, round trips, and files that are not as they must be.
 import assert from "node:assert/strict";
-import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -13,6 +13,7 @@ import {
   addLora,
   countParameters,
   decode,
+  familyOf,
   initializeDecoder,
   loadAdapter,
   loadCheckpoint,
@@ -103,6 +104,12 @@ test("internlm2: names, shapes, types and config are those of the published chec
     pad_token_id: 2,
   };
   for (const [field, value] of Object.entries(expected)) assert.deepEqual(config[field], value, field);
+});
+
+test("every file of families/ is a family of its name", () => {
+  const files = readdirSync(join(import.meta.dirname, "families"));
+  assert.ok(files.length >= 7);
+  for (const file of files) assert.equal(familyOf(file.replace(/\.ts$/, "")).name, file.replace(/\.ts$/, ""));
 });
 
 test("parameter counts are those published for the real models", () => {
