@@ -215,10 +215,10 @@ function mutate(root: { [key: string]: Json }, random: () => number): void {
     }
     const action = random();
     const target = at as Record<string, Json>;
-    if (action < 0.55) target[key] = pick(odd);
+    if (action < 0.55) target[key] = structuredClone(pick(odd));
     else if (action < 0.7) Reflect.deleteProperty(target, key);
     else if (action < 0.85)
-      target[pick(["n", "stop", "tools", "surprise", "seed", "stream", "max_tokens"])] = pick(odd);
+      target[pick(["n", "stop", "tools", "surprise", "seed", "stream", "max_tokens"])] = structuredClone(pick(odd));
     else target[key] = [inside];
     return;
   }
@@ -226,7 +226,7 @@ function mutate(root: { [key: string]: Json }, random: () => number): void {
 
 function randomJson(random: () => number, depth: number): Json {
   const kind = random();
-  if (depth === 0 || kind < 0.5) return odd[Math.floor(random() * odd.length)]!;
+  if (depth === 0 || kind < 0.5) return structuredClone(odd[Math.floor(random() * odd.length)]!);
   const items = Array.from({ length: Math.floor(random() * 4) }, () => randomJson(random, depth - 1));
   return kind < 0.7 ? items : Object.fromEntries(items.map((item, index) => [`key${index}`, item]));
 }
