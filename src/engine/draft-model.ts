@@ -39,19 +39,19 @@ export function draftModel(runner: Runner, maxPositions: number): Speculator {
   return {
     follows: true,
     copyPage: runner.copyPage,
-    propose(deciding, beside, most) {
+    propose(deciding, reading) {
       proposed.clear();
-      for (const sequence of beside) follow(sequence, sequence.computed + sequence.rows, false);
+      for (const sequence of reading) follow(sequence, sequence.computed + sequence.rows, false);
       for (const sequence of deciding) {
-        follow(sequence, sequence.task.ids.length, most(sequence) > 0);
-        if (most(sequence) > 0) proposed.set(sequence, []);
+        follow(sequence, sequence.task.ids.length, sequence.draftLimit > 0);
+        if (sequence.draftLimit > 0) proposed.set(sequence, []);
       }
       run((sequence, logits) => proposed.get(sequence)!.push(likeliest(logits)));
       for (;;) {
         let rows = 0;
         for (const [sequence, ids] of proposed) {
           const position = sequence.task.ids.length + ids.length - 1;
-          if (ids.length === 0 || ids.length >= most(sequence) || position >= maxPositions) continue;
+          if (ids.length === 0 || ids.length >= sequence.draftLimit || position >= maxPositions) continue;
           builder.sequence(sequence);
           builder.row(ids.at(-1)!, position, "logits");
           sequence.drafted = position + 1;

@@ -28,6 +28,8 @@ export interface EngineOptions extends SchedulerOptions {
   tokenizer: Tokenizer;
   /** Longest sequence that the model takes. The engine's is shorter where the cache does not hold so many tokens. */
   maxPositions: number;
+  /** Answers without a limit end here where the prompt is shorter. Default: at the longest sequence. */
+  usualPositions?: number;
   /** Bytes of the model's weights, for the statistics. Default 0. */
   weightBytes?: number;
   /** The adapters that requests may name; without it there are none. */
@@ -47,7 +49,8 @@ export function createEngine(options: EngineOptions): ServedModel {
   const contextLength = Math.min(options.maxPositions, cacheTokens(runner));
   const scheduler = createScheduler(runner, options);
   const sampler = createSampler(runner.vocabSize);
-  const prepare = createPreparer(tokenizer, contextLength);
+  const usualLength = Math.min(contextLength, options.usualPositions ?? contextLength);
+  const prepare = createPreparer(tokenizer, contextLength, usualLength);
   /** How to end each request that is under way. */
   const open = new Set<(error: unknown) => void>();
   let closed = false;
@@ -156,30 +159,27 @@ export function createEngine(options: EngineOptions): ServedModel {
 
   async function score(
     texts: readonly (string | readonly number[])[],
-    options: ScoreOptions = {},
+    wanted: ScoreOptions = {},
   ): Promise<readonly ScoredText[]> {
-    checkOpen(options.signal);
-    using adapter = borrow(options.adapter);
+    checkOpen(wanted.signal);
+    using adapter = borrow(wanted.adapter);
     const shared = {
       tokenizer,
       contextLength,
-      topLogprobs: options.topLogprobs ?? 0,
+      topLogprobs: wanted.topLogprobs ?? 0,
       adapter: adapter?.adapter,
     };
-    return await runAll(texts, options.signal, (text, onResult: (scored: ScoredText) => void, onFailure) =>
+    return await runAll(texts, wanted.signal, (text, onResult: (scored: ScoredText) => void, onFailure) =>
       scoringTask({ ...shared, text, onResult, onFailure }),
     );
   }
 
-  async function embed(
-    texts: readonly (string | readonly number[])[],
-    options: EmbedOptions = {},
-  ): Promise<Embeddings> {
-    checkOpen(options.signal);
-    using adapter = borrow(options.adapter);
-    const shared = { tokenizer, contextLength, pooling: options.pooling ?? "last", adapter: adapter?.adapter };
+  async function embed(texts: readonly (string | readonly number[])[], wanted: EmbedOptions = {}): Promise<Embeddings> {
+    checkOpen(wanted.signal);
+    using adapter = borrow(wanted.adapter);
+    const shared = { tokenizer, contextLength, pooling: wanted.pooling ?? "last", adapter: adapter?.adapter };
     let promptTokens = 0;
-    const vectors = await runAll(texts, options.signal, (text, onResult: (vector: Float32Array) => void, onFailure) => {
+    const vectors = await runAll(texts, wanted.signal, (text, onResult: (vector: Float32Array) => void, onFailure) => {
       const task = embeddingTask({ ...shared, text, onResult, onFailure });
       promptTokens += task.ids.length;
       return task;

@@ -91,6 +91,8 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Ser
     weightBytes: plan.weightBytes,
     tokenizer,
     maxPositions: plan.context,
+    // A dialogue without a limit must not plan for so long a sequence that its rotation changes.
+    usualPositions: config.maxPositions,
     ...(prefixCache !== undefined && { prefixCache }),
     ...(maxSequences !== undefined && { maxSequences }),
     ...(speculator && { speculator }),

@@ -134,11 +134,10 @@ export function createPrefixTree(pool: PagePool): PrefixTree {
     else {
       list.push(node);
       // Ends of sequences that the new page begins with are of no more use.
-      for (const other of [...list]) {
-        if (other !== node && other.ids.length < ids.length && other.ids.every((id, index) => id === ids[index])) {
-          drop(other);
-        }
-      }
+      const useless = list.filter(
+        (other) => other !== node && other.ids.length < ids.length && other.ids.every((id, index) => id === ids[index]),
+      );
+      for (const other of useless) drop(other);
     }
     return node;
   }

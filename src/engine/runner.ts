@@ -92,9 +92,9 @@ export function createRunner(
       batch.ropeRuns?.map(({ rows, rope }) => ({ rows, rope: rope ?? decoder.rope })) ?? usualRuns(positions.length);
     const attend: Attend = (onTape, layer, q, k, v, layout, window) => {
       const out = onTape.take([positions.length, layout.heads * layout.headDim], "attention");
-      const pages = cache[layer]!;
-      kernels.cacheWrite(pages, k.data, v.data, sequences, positions, pageTable, maxPages, layout);
-      kernels.attentionPaged(out.data, q.data, pages, sequences, positions, pageTable, maxPages, layout, window);
+      const kept = cache[layer]!;
+      kernels.cacheWrite(kept, k.data, v.data, sequences, positions, pageTable, maxPages, layout);
+      kernels.attentionPaged(out.data, q.data, kept, sequences, positions, pageTable, maxPages, layout, window);
       return out;
     };
     try {

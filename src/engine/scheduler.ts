@@ -88,6 +88,7 @@ export function createScheduler(runner: Runner, options: SchedulerOptions = {}):
       rows: 0,
       drafts: noDrafts,
       draftLength: firstDraftLength,
+      draftLimit: 0,
       listening: false,
       waitsFor: undefined,
       started: false,
@@ -220,17 +221,24 @@ export function createScheduler(runner: Runner, options: SchedulerOptions = {}):
 
   function propose(): void {
     const each = Math.min(maxDraftLength, Math.floor(maxDraftRows / Math.max(1, deciding.length)));
-    const most = new Map<Sequence, number>();
     for (const sequence of deciding) {
       const { task } = sequence;
+      sequence.draftLimit = 0;
       if (task.rows === "every" || task.output === "hidden") continue;
-      const length = task.ids.length;
-      let count = Math.max(0, Math.min(each, task.maxLength - length - 1));
-      while (count > 0 && !memory.reserve(sequence, length + count)) count -= 1;
-      sequence.drafts = count > 0 ? [...(task.drafts?.(count) ?? [])] : [];
-      most.set(sequence, sequence.drafts.length > 0 ? 0 : Math.min(count, sequence.draftLength));
+      const limit = Math.min(each, task.maxLength - task.ids.length - 1);
+      if (limit <= 0) continue;
+      const likely = task.drafts?.(limit) ?? noDrafts;
+      if (likely.length > 0) sequence.drafts = likely.slice(0, roomFor(sequence, likely.length));
+      else if (speculator) sequence.draftLimit = roomFor(sequence, Math.min(limit, sequence.draftLength));
     }
-    speculator?.propose(deciding, reading, (sequence) => most.get(sequence) ?? 0);
+    speculator?.propose(deciding, reading);
+  }
+
+  /** How many ids more the sequence has pages for, without turning out another; at most `count`. */
+  function roomFor(sequence: Sequence, count: number): number {
+    let room = count;
+    while (room > 0 && !memory.reserve(sequence, sequence.task.ids.length + room)) room -= 1;
+    return room;
   }
 
   function build(sequence: Sequence): void {

@@ -26,6 +26,8 @@ export interface Sequence {
   drafts: readonly number[];
   /** How many drafts are worth a try. */
   draftLength: number;
+  /** How many the speculator may propose in this step. */
+  draftLimit: number;
   /** Whether rows of the step under way still count: a draft was right so far, and the task has not ended. */
   listening: boolean;
   /** A running sequence that computes a prefix of this one, and the ids after which it is of use. */

@@ -5,8 +5,11 @@
 import type { Sequence } from "./sequence.ts";
 
 export interface Speculator {
-  /** Sets `drafts` of each sequence to at most `most(sequence)` ids; `beside` are those whose prompts run in this step. */
-  propose(deciding: readonly Sequence[], beside: readonly Sequence[], most: (sequence: Sequence) => number): void;
+  /**
+   * Sets `drafts` of the sequences that have a `draftLimit`, to at most so many ids; `reading` are those whose prompts run
+   * in this step.
+   */
+  propose(deciding: readonly Sequence[], reading: readonly Sequence[]): void;
   /** Copies what it holds for a page. */
   copyPage(from: number, to: number): void;
   /** Whether it has a cache of its own to keep up with the model's. */
@@ -17,10 +20,9 @@ export interface Speculator {
 export function promptLookup(): Speculator {
   return {
     follows: false,
-    propose(deciding, _beside, most) {
+    propose(deciding) {
       for (const sequence of deciding) {
-        const limit = most(sequence);
-        if (limit > 0) sequence.drafts = lookUp(sequence.task.ids, limit);
+        if (sequence.draftLimit > 0) sequence.drafts = lookUp(sequence.task.ids, sequence.draftLimit);
       }
     },
     copyPage() {},
