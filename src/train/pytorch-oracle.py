@@ -42,26 +42,34 @@ def rotate(x):
 
 rows = len(ids)
 index = torch.arange(rows)
-visible = (index[None] <= index[:, None]) & (index[None] >= starts[:, None])
-x = weights["model.tok_embeddings.weight" if fused else "model.embed_tokens.weight"][ids]
+causal = (index[None] <= index[:, None]) & (index[None] >= starts[:, None])
+embedding = "model.tok_embeddings.weight" if fused else "model.embed_tokens.weight"
+x = weights[embedding][ids]
 for layer in range(config["num_hidden_layers"]):
     at = lambda name: weights[f"model.layers.{layer}.{name}.weight"]
+    product = lambda y, name: torch.nn.functional.linear(y, at(name), weights.get(f"model.layers.{layer}.{name}.bias"))
+    slides = config.get("layer_types", ["sliding_attention"] * config["num_hidden_layers"])[layer] == "sliding_attention"
+    window = (config.get("sliding_window") if slides else None) or rows
+    visible = causal & (index[None] > index[:, None] - window)
     h = norm(x, at("attention_norm" if fused else "input_layernorm"))
     if fused:
-        qkv = (h @ at("attention.wqkv").T).view(rows, kv_heads, group + 2, head_dim)
+        qkv = product(h, "attention.wqkv").view(rows, kv_heads, group + 2, head_dim)
         q, k, v = qkv[:, :, :group].reshape(rows, heads, head_dim), qkv[:, :, group], qkv[:, :, group + 1]
     else:
-        q, k, v = ((h @ at(f"self_attn.{p}_proj").T).view(rows, -1, head_dim) for p in "qkv")
+        q, k, v = (product(h, f"self_attn.{p}_proj").view(rows, -1, head_dim) for p in "qkv")
+    if f"model.layers.{layer}.self_attn.q_norm.weight" in weights:
+        q, k = norm(q, at("self_attn.q_norm")), norm(k, at("self_attn.k_norm"))
     q, k = rotate(q), rotate(k)
     k, v = (t.repeat_interleave(group, 1) for t in (k, v))
     scores = torch.einsum("qhd,khd->hqk", q, k) / head_dim**0.5
     p = scores.masked_fill(~visible, float("-inf")).softmax(-1)
     attended = torch.einsum("hqk,khd->qhd", p, v).reshape(rows, -1)
-    x = x + attended @ at("attention.wo" if fused else "self_attn.o_proj").T
+    x = x + product(attended, "attention.wo" if fused else "self_attn.o_proj")
     h = norm(x, at("ffn_norm" if fused else "post_attention_layernorm"))
     gate, up, down = ("feed_forward.w1", "feed_forward.w3", "feed_forward.w2") if fused else ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
-    x = x + (torch.nn.functional.silu(h @ at(gate).T) * (h @ at(up).T)) @ at(down).T
-logits = norm(x, weights["model.norm.weight"]) @ weights["output.weight" if fused else "lm_head.weight"].T
+    x = x + product(torch.nn.functional.silu(product(h, gate)) * product(h, up), down)
+head = embedding if config["tie_word_embeddings"] else "output.weight" if fused else "lm_head.weight"
+logits = norm(x, weights["model.norm.weight"]) @ weights[head].T
 loss = torch.nn.functional.cross_entropy(logits, targets.where(targets >= 0, torch.tensor(-100)))
 loss.backward()
 

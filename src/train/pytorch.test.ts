@@ -7,8 +7,8 @@ import { join } from "node:path";
 import { after, test } from "node:test";
 import { openSafetensors, readFloats } from "../formats/safetensors.ts";
 import { loadKernels } from "../kernels/index.ts";
-import { initializeDecoder, makeTrainable, namedTensors, saveCheckpoint } from "../model/index.ts";
-import { tinyConfig } from "../model/tiny.ts";
+import { type DecoderConfig, initializeDecoder, makeTrainable, namedTensors, saveCheckpoint } from "../model/index.ts";
+import { disturbVectors, tinyConfig } from "../model/tiny.ts";
 import { createTape, randomBits } from "../tensor/index.ts";
 import { createBatch, placeDocument } from "./batch.ts";
 import { runBatch } from "./step.ts";
@@ -21,7 +21,16 @@ const skip =
 const directory = mkdtempSync(join(tmpdir(), "lianlu-pytorch-"));
 after(() => rmSync(directory, { recursive: true }));
 
-for (const family of ["internlm2", "llama"]) {
+/** Families with what is their own. */
+const variants: readonly [family: string, changes: Partial<DecoderConfig>][] = [
+  ["internlm2", {}],
+  ["llama", {}],
+  ["internlm3", { qkvBias: true, outputBias: true, feedForwardBias: true }],
+  ["qwen2", { qkvBias: true, tieEmbeddings: true, slidingWindows: [0, 70] }],
+  ["qwen3", { qkNorm: true, headDim: 24 }],
+];
+
+for (const [family, changes] of variants) {
   test(`${family}: loss and every gradient within 1e-4 of PyTorch`, { skip }, () => {
     const kernels = loadKernels();
     const config = tinyConfig(family, {
@@ -31,8 +40,10 @@ for (const family of ["internlm2", "llama"]) {
       intermediateSize: 96,
       maxPositions: 128,
       initializerRange: 0.1,
+      ...changes,
     });
     const decoder = initializeDecoder(kernels, config, 7);
+    disturbVectors(decoder);
     const path = mkdtempSync(join(directory, family));
     saveCheckpoint(path, decoder, path);
 
