@@ -62,7 +62,11 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Ser
   if (options.worker) return loadInWorker(path, options);
   if (options.threads !== undefined) setThreads(options.threads);
   const { kvCache = "f16", prefixCache, speculation = "none", maxSequences, maxContext } = options;
-  const plan = planModel(path, { kvCache, ...(maxContext !== undefined && { maxContext }) });
+  const plan = planModel(path, {
+    kvCache,
+    ...(maxContext !== undefined && { maxContext }),
+    ...(typeof speculation === "object" && { draft: speculation.draft }),
+  });
   checkPlan(plan);
   const kernels = loadKernels(options.kernels);
   const decoder = loadCheckpoint(path, kernels, { inference: true });

@@ -89,6 +89,9 @@ test("loading keeps to the plan", async () => {
     assert.equal(model.contextLength, plan.context);
     await model.close();
   }
+  const plain = planModel(checkpoint);
+  const drafted = planModel(checkpoint, { draft: checkpoint });
+  assert.deepEqual([drafted.weightBytes, drafted.kvBytesPerToken], [2 * plain.weightBytes, 2 * plain.kvBytesPerToken]);
   const { promptTokens, decodeTokens, threads } = planSpeed(checkpoint);
   assert.ok(promptTokens > 0 && decodeTokens > 0 && threads > 0);
 });

@@ -21,6 +21,8 @@ export interface PlanOptions {
   kvCache?: KvType;
   /** Longest prompt plus completion, in tokens. Default: what the model was made for, as far as memory allows. */
   maxContext?: number;
+  /** A smaller model that guesses for this one; its weights and its cache count too. */
+  draft?: string;
   /** Bytes that may be used. Default: nine tenths of what the system has available. */
   memoryBytes?: number;
 }
@@ -90,7 +92,9 @@ interface Description {
  * does not fit is said in `refusal`.
  */
 export function planModel(path: string, options: PlanOptions = {}): ModelPlan {
-  const { config, weightBytes, weightsFound } = describe(path);
+  const { config, weightBytes: ownBytes, weightsFound } = describe(path);
+  const draft = options.draft === undefined ? undefined : describe(options.draft);
+  const weightBytes = ownBytes + (draft?.weightBytes ?? 0);
   const { kvCache = "f16", maxContext } = options;
   if (!kvTypes.includes(kvCache)) {
     throw new Failure("usage", `There is no cache of ${kvCache}; there are ${kvTypes.join(", ")}.`);
@@ -109,7 +113,8 @@ export function planModel(path: string, options: PlanOptions = {}): ModelPlan {
       "Ask for a shorter context, or leave it out.",
     );
   }
-  const perToken = bytesPerToken(config, kvCache);
+  const shapes = draft ? [config, draft.config] : [config];
+  const perToken = kvBytes(shapes, kvCache);
   const left = memoryBytes - weightBytes;
   const memoryContext = Math.max(0, Math.floor(left / (perToken * pageTokens)) * pageTokens);
   const context = Math.min(maxContext ?? modelContext, memoryContext);
@@ -132,7 +137,7 @@ export function planModel(path: string, options: PlanOptions = {}): ModelPlan {
     refusal: undefined,
   };
   if (context === 0 || (maxContext !== undefined && context < maxContext)) {
-    return { ...plan, context: 0, refusal: refuse(config, plan, maxContext) };
+    return { ...plan, context: 0, refusal: refuse(shapes, plan, maxContext) };
   }
   const tokens = Math.min(
     context * maxFullSequences,
@@ -147,9 +152,13 @@ export function planModel(path: string, options: PlanOptions = {}): ModelPlan {
   };
 }
 
+function kvBytes(shapes: readonly DecoderConfig[], type: KvType): number {
+  return shapes.reduce((sum, shape) => sum + bytesPerToken(shape, type), 0);
+}
+
 /** Why a model does not fit, and the least change that would make it. */
 function refuse(
-  config: DecoderConfig,
+  shapes: readonly DecoderConfig[],
   { weightBytes, kvCache, kvBytesPerToken, memoryBytes, memoryContext, parameters }: ModelPlan,
   maxContext: number | undefined,
 ): { message: string; hint: string } {
@@ -166,7 +175,7 @@ function refuse(
   }
   const wanted = maxContext!;
   const smaller = kvTypes
-    .map((type) => ({ type, bytes: bytesPerToken(config, type) * wanted }))
+    .map((type) => ({ type, bytes: kvBytes(shapes, type) * wanted }))
     .filter(({ bytes }) => bytes < kvBytesPerToken * wanted && bytes <= memoryBytes - weightBytes);
   const shorter = `a context of ${memoryContext} tokens fits`;
   return {

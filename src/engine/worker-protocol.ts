@@ -28,7 +28,8 @@ export type FromWorker =
   | { type: "note"; text: string }
   | { type: "ready"; id: string; contextLength: number }
   | { type: "not-ready"; error: SentError }
-  | { type: "event"; number: number; event: GenerateEvent }
+  /** What a step brought to all streams, in one message. */
+  | { type: "events"; events: readonly { number: number; event: GenerateEvent }[] }
   | { type: "result"; number: number; value: unknown }
   | { type: "end"; number: number }
   | { type: "error"; number: number; error: SentError };

@@ -1,13 +1,29 @@
 // The engine's thread: loads the model that its data names and answers what the caller's thread asks. See worker.ts.
 import { parentPort, workerData, type MessagePort } from "node:worker_threads";
-import type { ServedModel } from "../protocol/index.ts";
+import type { GenerateEvent, ServedModel } from "../protocol/index.ts";
 import { load, type LoadOptions } from "./load.ts";
 import { sendError, type Call, type FromWorker, type ToWorker } from "./worker-protocol.ts";
 
 /** Answers the messages of a port with a model, until it is told to close. */
 export function serveModel(port: MessagePort, model: ServedModel): void {
   const open = new Map<number, AbortController>();
-  const send = (message: FromWorker): void => port.postMessage(message);
+  const send = (message: FromWorker): void => {
+    flush();
+    port.postMessage(message);
+  };
+  let events: { number: number; event: GenerateEvent }[] = [];
+
+  /** Sends events together once all streams have said what the step under way brought them. */
+  function sendEvent(number: number, event: GenerateEvent): void {
+    events.push({ number, event });
+    if (events.length === 1) process.nextTick(flush);
+  }
+
+  function flush(): void {
+    if (events.length === 0) return;
+    port.postMessage({ type: "events", events } satisfies FromWorker);
+    events = [];
+  }
 
   async function answer(number: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const controller = new AbortController();
@@ -28,7 +44,7 @@ export function serveModel(port: MessagePort, model: ServedModel): void {
       case "generate": {
         const { number, request } = message;
         void answer(number, async (signal) => {
-          for await (const event of model.generate({ ...request, signal })) send({ type: "event", number, event });
+          for await (const event of model.generate({ ...request, signal })) sendEvent(number, event);
         });
         break;
       }

@@ -52,8 +52,8 @@ export function connectWorker(
       case "not-ready":
         ready.reject(receiveError(message.error));
         break;
-      case "event":
-        open.get(message.number)?.push(message.event);
+      case "events":
+        for (const { number, event } of message.events) open.get(number)?.push(event);
         break;
       case "result":
         open.get(message.number)?.push(message.value);
