@@ -15,7 +15,10 @@ const LONGEST_CACHED = 64;
 const CACHE_ENTRIES = 100_000;
 
 /** The merges that make no control token, so that no text does. */
-function harmlessMerges({ tokens, merges }: TokenizerData): Parameters<typeof createMergeTable> {
+function harmlessMerges({
+  tokens,
+  merges,
+}: Pick<TokenizerData, "tokens" | "merges">): Parameters<typeof createMergeTable> {
   const kept = Int32Array.from(merges.results.keys()).filter((index) => {
     const result = merges.results[index]!;
     return tokens[result]?.kind === "merged";
@@ -33,23 +36,21 @@ export interface ByteLevelOptions {
   templates?: ChatTemplates;
 }
 
-/** Throws Failure("input") where a byte has no token or a pattern is not understood. */
-export function createByteLevelTokenizer(
-  data: TokenizerData,
-  { addBos = true, stopIds = [], templates = { usual: data.chatTemplate } }: ByteLevelOptions = {},
-): Tokenizer {
+/**
+ * Ids of a pre-token by merging its bytes, by default those of its UTF-8. Gives no control tokens and no added ones.
+ * Throws Failure("input") where a byte has no token.
+ */
+export function createByteMerger(
+  data: Pick<TokenizerData, "tokens" | "merges" | "ignoreMerges">,
+  bytesOf: (piece: string) => Uint8Array = toUtf8,
+): (piece: string) => Int32Array {
   const { tokens } = data;
   const byteIds = new Int32Array(256).fill(-1);
   const idOfBytes = new Map<string, number>();
-  const addedIds = new Map<string, number>();
   tokens.forEach((token, id) => {
-    if (token === undefined) return;
-    if (token.kind === "control") return;
-    if (token.kind === "added") addedIds.set(fromUtf8(token.bytes), id);
-    else {
-      if (token.bytes.length === 1) byteIds[token.bytes[0]!] = id;
-      if (data.ignoreMerges) idOfBytes.set(Buffer.from(token.bytes).toString("latin1"), id);
-    }
+    if (token?.kind !== "merged") return;
+    if (token.bytes.length === 1) byteIds[token.bytes[0]!] = id;
+    if (data.ignoreMerges) idOfBytes.set(Buffer.from(token.bytes).toString("latin1"), id);
   });
   const missing = byteIds.indexOf(-1);
   if (missing >= 0) {
@@ -59,18 +60,14 @@ export function createByteLevelTokenizer(
       "Use the tokenizer.json of a byte-level BPE model (GPT-2, Llama 3, Qwen), or train one with `lianlu tokenize`.",
     );
   }
-
   const merges = createMergeTable(...harmlessMerges(data));
-  const preTokenize = createPreTokenizer(data.splits);
-  const addedSource = alternation([...addedIds.keys()]);
-  const addedPattern = addedSource === undefined ? undefined : new RegExp(addedSource, "g");
   const cache = new Map<string, Int32Array>();
   let symbols = new Int32Array(1024);
 
-  function encodePiece(piece: string): Int32Array {
+  return function encodePiece(piece) {
     const cached = cache.get(piece);
     if (cached !== undefined) return cached;
-    const bytes = toUtf8(piece);
+    const bytes = bytesOf(piece);
     const whole = data.ignoreMerges ? idOfBytes.get(Buffer.from(bytes).toString("latin1")) : undefined;
     let ids: Int32Array;
     if (whole !== undefined) {
@@ -85,7 +82,23 @@ export function createByteLevelTokenizer(
       cache.set(piece, ids);
     }
     return ids;
-  }
+  };
+}
+
+/** Throws Failure("input") where a byte has no token or a pattern is not understood. */
+export function createByteLevelTokenizer(
+  data: TokenizerData,
+  { addBos = true, stopIds = [], templates = { usual: data.chatTemplate } }: ByteLevelOptions = {},
+): Tokenizer {
+  const { tokens } = data;
+  const addedIds = new Map<string, number>();
+  tokens.forEach((token, id) => {
+    if (token?.kind === "added") addedIds.set(fromUtf8(token.bytes), id);
+  });
+  const encodePiece = createByteMerger(data);
+  const preTokenize = createPreTokenizer(data.splits);
+  const addedSource = alternation([...addedIds.keys()]);
+  const addedPattern = addedSource === undefined ? undefined : new RegExp(addedSource, "g");
 
   function encode(text: string): Int32Array {
     const output = createIdBuffer(Math.ceil(text.length / 2));

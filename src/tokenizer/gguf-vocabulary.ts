@@ -6,7 +6,7 @@ import type { PieceKind, SentencePieceModel } from "../formats/sentencepiece.ts"
 import { Failure } from "../protocol/errors.ts";
 import { unspellBytes } from "./byte-characters.ts";
 import { createByteLevelTokenizer } from "./byte-level.ts";
-import type { ChatTemplates } from "./chat.ts";
+import { type ChatTemplates, TURN_ENDS } from "./chat.ts";
 import { toUtf8 } from "./data.ts";
 import type { TokenEntry } from "./data.ts";
 import { ggufSplitNames, ggufSplits } from "./gguf-splits.ts";
@@ -23,6 +23,9 @@ const kinds: Record<number, PieceKind> = {
   5: "unused",
   6: "byte",
 };
+
+/** What ends a turn or a text is a control token, though some files say otherwise; llama.cpp takes it so too. */
+const ENDS = new Set<string>([...TURN_ENDS, "</s>", "<|end_of_text|>", "<EOT>"]);
 
 interface Vocabulary {
   path: string;
@@ -98,10 +101,14 @@ function readVocabulary(path: string, metadata: ReadonlyMap<string, GgufValue>):
     if (name !== null && typeof template === "string") named.set(name[1] ?? "default", template);
   }
   const modelName = String(metadata.get("general.name")?.value ?? "").toLowerCase();
+  const kindOf = (text: string, id: number) => {
+    const kind = kinds[types[id] as number] ?? "normal";
+    return kind === "user-defined" && ENDS.has(text) ? "control" : kind;
+  };
   return {
     path,
     texts: texts as readonly string[],
-    kinds: texts.map((_, id) => kinds[types[id] as number] ?? "normal"),
+    kinds: (texts as readonly string[]).map(kindOf),
     scores: scores as readonly number[],
     flag: (key) => typed<boolean>(key, "boolean"),
     text: (key) => typed<string>(key, "string"),

@@ -5,12 +5,12 @@ import { readLlama2cTokenizer } from "../formats/llama2c.ts";
 import { readSentencePiece } from "../formats/sentencepiece.ts";
 import type { SentencePieceModel } from "../formats/sentencepiece.ts";
 import { Failure } from "../protocol/errors.ts";
-import { createByteLevelTokenizer } from "./byte-level.ts";
 import { fromUtf8 } from "./data.ts";
 import { loadGgufTokenizer } from "./gguf-vocabulary.ts";
+import { loadTokenizerJson } from "./json-tokenizer.ts";
 import { createSentencePieceTokenizer } from "./sentencepiece.ts";
 import { readTokenizerConfig } from "./tokenizer-config.ts";
-import { readTokenizerJson, TOKENIZER_NAME } from "./tokenizer-json.ts";
+import { TOKENIZER_NAME } from "./tokenizer-json.ts";
 import type { Tokenizer } from "./tokenizer.ts";
 
 /** The names under which other tokenizers lie in a directory: SentencePiece's, and llama2.c's. */
@@ -27,7 +27,7 @@ export function loadTokenizer(path: string): Tokenizer {
   if (file.endsWith(".bin")) return loadLlama2c(file);
   if (file.endsWith(".gguf")) return loadGgufTokenizer(file);
   if (file.endsWith(".model")) return loadSentencePiece(file);
-  return createByteLevelTokenizer(readTokenizerJson(file));
+  return loadTokenizerJson(file);
 }
 
 /** The file that loadTokenizer reads for a path. */

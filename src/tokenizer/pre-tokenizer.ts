@@ -22,14 +22,15 @@ export const HAN_PATTERN = String.raw`\p{Han}`;
 /** A run that the engine of regular expressions cannot match in one go is cut after this many UTF-16 units. */
 const LONGEST_RUN = 2 ** 20;
 
-export type PreTokenizer = (text: string, emit: (piece: string) => void) => void;
+/** `isMatch`: the last step's pattern matched the piece; else the piece lies between matches. */
+export type PreTokenizer = (text: string, emit: (piece: string, isMatch: boolean) => void) => void;
 
 /** Empty pieces are never emitted, and the pieces in order are the text. Throws Failure on a pattern it cannot read. */
 export function createPreTokenizer(steps: readonly SplitStep[]): PreTokenizer {
   const [first, ...rest] = steps;
   if (first === undefined) {
     return (text, emit) => {
-      if (text !== "") emit(text);
+      if (text !== "") emit(text, false);
     };
   }
   const isolate = createIsolator(first.pattern);
@@ -56,7 +57,7 @@ function createIsolator(pattern: string): PreTokenizer {
         // A sticky test allocates nothing; most pieces follow each other without a gap.
         sticky.lastIndex = position;
         if (sticky.test(text) && sticky.lastIndex > position) {
-          emit(text.slice(position, sticky.lastIndex));
+          emit(text.slice(position, sticky.lastIndex), true);
           position = sticky.lastIndex;
           continue;
         }
@@ -67,8 +68,8 @@ function createIsolator(pattern: string): PreTokenizer {
           found = searching.exec(text);
         }
         const gapEnd = found === null ? text.length : found.index;
-        if (gapEnd > position) emit(text.slice(position, gapEnd));
-        if (found !== null) emit(found[0]);
+        if (gapEnd > position) emit(text.slice(position, gapEnd), false);
+        if (found !== null) emit(found[0], true);
         position = found === null ? text.length : found.index + found[0].length;
       } catch (error) {
         // The engine's stack is too small for a run of millions of characters.
@@ -94,10 +95,20 @@ const SCRIPTS = new Set(
   "Han Hiragana Katakana Hangul Latin Greek Cyrillic Arabic Hebrew Devanagari Thai Bengali Tamil".split(" "),
 );
 
+/** A letter in every case that Unicode folds to it; other characters as they are. */
+function bothCases(character: string): string {
+  if (!/[a-z]/i.test(character)) return character;
+  const letter = character.toLowerCase();
+  const more = letter === "s" ? "\u017f" : letter === "k" ? "\u212a" : "";
+  return letter + letter.toUpperCase() + more;
+}
+
 /** Rewrites Oniguruma's syntax for `new RegExp(source, "u")`, which refuses what is left that it does not know. */
 export function translatePattern(pattern: string): string {
   let source = "";
   let inClass = false;
+  // Groups that are open, and whether case counts in each: engines before 2024 do not know (?i:...).
+  const ignoresCase = [false];
   for (let index = 0; index < pattern.length; index++) {
     const character = pattern[index]!;
     if (character === "\\") {
@@ -124,10 +135,17 @@ export function translatePattern(pattern: string): string {
       if (character === "[" || pattern.startsWith("&&", index)) {
         throw notUnderstood(pattern, `a class inside a class at character ${index}`);
       }
-      source += character;
+      source += ignoresCase.at(-1) ? bothCases(character) : character;
+    } else if (pattern.startsWith("(?i:", index)) {
+      ignoresCase.push(true);
+      source += "(?:";
+      index += 3;
     } else {
+      if (character === "(") ignoresCase.push(ignoresCase.at(-1)!);
+      if (character === ")" && ignoresCase.length > 1) ignoresCase.pop();
       if (character === "[") inClass = true;
-      source += character === "." ? String.raw`[^\n]` : character;
+      if (ignoresCase.at(-1) && /[a-z]/i.test(character)) source += `[${bothCases(character)}]`;
+      else source += character === "." ? String.raw`[^\n]` : character;
     }
   }
   return source;

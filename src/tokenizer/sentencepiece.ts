@@ -97,12 +97,12 @@ export function createSentencePieceTokenizer(model: SentencePieceModel, options:
           pieces: [...idOfText, ...userDefined].map(([text, id]) => ({
             text,
             id,
-            score: pieces[id]!.score,
-            userDefined: kindOf(id) === "user-defined",
+            score: userDefined.get(text) === id ? -0.1 : pieces[id]!.score,
           })),
           single: true,
           fallback,
         });
+  // Among unigram pieces a user-defined one wins by its score, the best there is.
   const encodeNormalized = model.algorithm === "bpe" ? splittingAt(userDefined, encodePieces) : encodePieces;
   const normalize = createNormalizer(model, [...userDefined.keys()], origin);
   const splitAdded = createAddedTokenSplitter(

@@ -5,7 +5,8 @@ import { spellBytes } from "./byte-characters.ts";
 import { fromUtf8 } from "./data.ts";
 import type { TokenizerData } from "./data.ts";
 import type { SplitStep } from "./pre-tokenizer.ts";
-import { TOKENIZER_CONFIG_NAME, TOKENIZER_NAME } from "./tokenizer-json.ts";
+import { TOKENIZER_CONFIG_NAME } from "./tokenizer-config.ts";
+import { TOKENIZER_NAME } from "./tokenizer-json.ts";
 
 /** Writes tokenizer.json and tokenizer_config.json into a directory that exists. Reading them gives an equal tokenizer. */
 export function saveTokenizer(dir: string, data: TokenizerData): void {

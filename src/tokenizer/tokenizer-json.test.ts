@@ -79,6 +79,33 @@ test("a configuration's EOS is a control token even where the vocabulary lists i
   assert.ok(!tokenizer.encode("</s>").includes(2));
 });
 
+test("BOS stands before texts as the file or the configuration say", async () => {
+  const file = await smallFile();
+  const bos = (post: unknown, config?: unknown) =>
+    loadTokenizer(place(JSON.stringify({ ...file, post_processor: post }), config)).bosId;
+  const configured = { bos_token: "<s>", eos_token: "</s>" };
+  assert.equal(bos(file["post_processor"]), 1);
+  assert.equal(bos(file["post_processor"], { ...configured, add_bos_token: false }), undefined);
+  assert.equal(bos(null, configured), undefined);
+  assert.equal(bos(null, { ...configured, add_bos_token: true }), 1);
+  assert.equal(bos(null, { ...configured, tokenizer_class: "LlamaTokenizerFast" }), 1);
+  const template = { ...configured, add_bos_token: false, chat_template: "{{ bos_token }}" };
+  assert.deepEqual([...loadTokenizer(place(JSON.stringify(file), template)).encodeChat([])], [1]);
+});
+
+test("added tokens take spaces along, or stand alone, as their flags say", async () => {
+  const file = await smallFile();
+  const add = (id: number, content: string, flags: object) =>
+    file["added_tokens"].push({ id, content, special: false, normalized: false, ...flags });
+  add(500, "<a>", { lstrip: true });
+  add(501, "<b>", { rstrip: true });
+  add(502, "word", { single_word: true });
+  const tokenizer = loadTokenizer(place(JSON.stringify(file)));
+  assert.deepEqual([...tokenizer.encode("  <a><b>  <a>")], [500, 501, 500]);
+  assert.deepEqual([...tokenizer.encode("word")], [502]);
+  assert.ok(!tokenizer.encode("words sword wordé").includes(502));
+});
+
 test("a normal form and a prefix space are applied", async () => {
   const file = await smallFile();
   const composed = loadTokenizer(place(JSON.stringify({ ...file, normalizer: { type: "NFC" } })));
@@ -123,21 +150,20 @@ test("bad files are refused with the file and the part", async () => {
   refuses(directory, /holds neither/);
   refuses(place("{"), /tokenizer\.json is not JSON/);
   refuses(place("{}"), /field model/);
-  refuses(await changed((file) => (file["model"].type = "Unigram")), /"Unigram" is not supported/);
-  refuses(await changed((file) => (file["model"].byte_fallback = true)), /byte_fallback/);
+  refuses(await changed((file) => (file["model"].type = "WordPiece")), /"WordPiece" is not supported/);
+  refuses(await changed((file) => (file["model"].dropout = 0.1)), /dropout/);
+  refuses(await changed((file) => (file["model"].end_of_word_suffix = "</w>")), /suffix/);
   refuses(await changed((file) => file["model"].merges.push("q Q")), /merge \d+, "q Q"/);
   refuses(await changed((file) => file["model"].merges.push(["a"])), /merge \d+/);
   refuses(await changed((file) => delete file["model"].vocab["!"]), /no token for byte 33|merge/);
   refuses(await changed((file) => (file["model"].vocab["!"] = -1)), /id -1/);
   refuses(await changed((file) => (file["model"].vocab["!"] = 20)), /id 20 is given to two tokens/);
   refuses(await changed((file) => (file["model"].vocab["!"] = 2 ** 30)), /id 1073741824/);
-  refuses(await changed((file) => (file["pre_tokenizer"] = { type: "Metaspace" })), /"Metaspace"/);
+  refuses(await changed((file) => (file["pre_tokenizer"] = { type: "UnicodeScripts" })), /"UnicodeScripts"/);
+  refuses(await changed((file) => (file["decoder"] = { type: "WordPiece" })), /"WordPiece"/);
   refuses(await changed((file) => (file["pre_tokenizer"].pretokenizers[0].pattern = { Regex: "a++" })), /"a\+\+"/);
-  refuses(
-    await changed((file) => (file["pre_tokenizer"].pretokenizers[0].behavior = "MergedWithNext")),
-    /MergedWithNext/,
-  );
-  refuses(await changed((file) => (file["normalizer"] = { type: "Lowercase" })), /"Lowercase"/);
+  refuses(await changed((file) => (file["pre_tokenizer"].pretokenizers[0].behavior = "Torn")), /Torn/);
+  refuses(await changed((file) => (file["normalizer"] = { type: "BertNormalizer" })), /"BertNormalizer"/);
   writeFileSync(join(directory, "tokenizer.text"), "");
   refuses(join(directory, "tokenizer.text"), /no tokenizer that can be read/);
 });

@@ -1,100 +1,87 @@
-// Reads Hugging Face's tokenizer.json and tokenizer_config.json for byte-level BPE.
-// Other models (Unigram, WordPiece) and BPE that is not byte-level are refused by name. Writing: tokenizer-json-write.ts.
-import { existsSync, readFileSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+// Reads Hugging Face's tokenizer.json with the configuration beside it: vocabulary, special ids, merges. As data for
+// byte-level BPE (readTokenizerJson), which can be trained further and written; the whole field is json-tokenizer.ts.
+import { dirname } from "node:path";
 import { z } from "zod";
 import { Failure } from "../protocol/errors.ts";
 import { unspellBytes } from "./byte-characters.ts";
+import type { AddedToken } from "./added-tokens.ts";
 import { toUtf8 } from "./data.ts";
-import type { Normalization, TokenEntry, TokenizerData } from "./data.ts";
-import { GPT2_PATTERN } from "./pre-tokenizer.ts";
-import type { SplitStep } from "./pre-tokenizer.ts";
+import type { TokenEntry, TokenizerData } from "./data.ts";
+import { normalFormsOf } from "./normalizers.ts";
+import { readPreTokenizer } from "./pre-tokenizers.ts";
+import { MAX_IDS, parseJsonFile, readTokenizerConfig, TOKENIZER_CONFIG_NAME } from "./tokenizer-config.ts";
+import type { TokenizerConfig } from "./tokenizer-config.ts";
+import { type Component, fileSchema, flatten, type TokenizerFile, type Unsupported } from "./tokenizer-json-schema.ts";
 
 export const TOKENIZER_NAME = "tokenizer.json";
-export const TOKENIZER_CONFIG_NAME = "tokenizer_config.json";
-
-/** Larger than any published file of this kind (about 35 MB). */
-const MAX_FILE_BYTES = 256 * 1024 * 1024;
-/** Larger than any published vocabulary (about 260,000); the merging needs ranks below 2^22. */
-const MAX_IDS = 2 ** 21;
 
 /** What usually ends a text, where the configuration does not say. */
 const USUAL_ENDS = ["</s>", "<|endoftext|>", "<|end_of_text|>", "<|im_end|>"];
+/** Tokenizers that put BOS before a text by their class, whatever the file says. */
+const BOS_CLASSES = /^(?:Code)?(?:Llama|Gemma|InternLM2?)Tokenizer/;
 
-const componentSchema = z.looseObject({ type: z.string() });
-type Component = z.infer<typeof componentSchema>;
-const fileSchema = z.looseObject({
-  added_tokens: z
-    .array(z.looseObject({ id: z.int().nonnegative(), content: z.string().min(1), special: z.boolean() }))
-    .default([]),
-  normalizer: componentSchema.nullish(),
-  pre_tokenizer: componentSchema.nullish(),
-  post_processor: componentSchema.nullish(),
-  decoder: componentSchema.nullish(),
-  model: z.looseObject({
-    // Checked by hand below: the schema would copy a hundred thousand entries.
-    vocab: z.custom<Record<string, unknown>>((value) => typeof value === "object" && value !== null),
-    merges: z.array(z.unknown()),
-    unk_token: z.string().nullish(),
-    ignore_merges: z.boolean().nullish(),
-    byte_fallback: z.boolean().nullish(),
-    continuing_subword_prefix: z.string().nullish(),
-    end_of_word_suffix: z.string().nullish(),
-  }),
-});
-const tokenNameSchema = z.union([z.string(), z.looseObject({ content: z.string() })]).nullish();
-const configSchema = z.looseObject({
-  bos_token: tokenNameSchema,
-  eos_token: tokenNameSchema,
-  pad_token: tokenNameSchema,
-  unk_token: tokenNameSchema,
-  chat_template: z.unknown().optional(),
-});
+/** A file that was read and checked, before it is known what becomes of it. */
+export interface OpenedTokenizer {
+  path: string;
+  file: TokenizerFile;
+  config: TokenizerConfig;
+  /** Ids of the model's own entries by their text. */
+  vocabulary: ReadonlyMap<string, number>;
+  /** Of Unigram: by id. */
+  scores: readonly number[];
+  /** By id. What an ordinary token stands for is left to the decoder: here it is its text. */
+  tokens: (TokenEntry | undefined)[];
+  added: (AddedToken & { normalized: boolean })[];
+  bosId: number | undefined;
+  eosId: number;
+  padId: number | undefined;
+  unknownId: number | undefined;
+  addBos: boolean;
+  unsupported: Unsupported;
+}
 
 /**
  * Reads tokenizer.json, with tokenizer_config.json beside it where there is one.
  * Throws Failure("input") that names the file and the part which is missing, broken or of a kind not supported.
  */
-export function readTokenizerJson(path: string): TokenizerData {
-  const file = parseFile(path, fileSchema);
-  const configPath = join(dirname(path), TOKENIZER_CONFIG_NAME);
-  const config: z.infer<typeof configSchema> = existsSync(configPath) ? parseFile(configPath, configSchema) : {};
+export function openTokenizerJson(path: string): OpenedTokenizer {
+  const file = parseJsonFile(path, fileSchema);
+  const config = readTokenizerConfig(dirname(path));
   const { model } = file;
   const unsupported = (what: string) =>
-    new Failure("input", `${path}: ${what} is not supported`, "Use the tokenizer of a byte-level BPE model.");
-
-  const kind = model["type"] ?? "BPE";
-  if (kind !== "BPE") throw unsupported(`a model of type ${JSON.stringify(kind)}`);
-  if (model.byte_fallback) throw unsupported("BPE with byte_fallback (SentencePiece's kind)");
-  if (model.continuing_subword_prefix || model.end_of_word_suffix) throw unsupported("a prefix or suffix of subwords");
-
-  const vocabulary = new Map<string, number>();
-  for (const [text, id] of Object.entries(model.vocab)) {
-    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= MAX_IDS) {
-      throw new Failure("input", `${path}: token ${JSON.stringify(text)} has the id ${JSON.stringify(id)}`);
-    }
-    vocabulary.set(text, id);
+    new Failure("input", `${path}: ${what} is not supported`, "Use a tokenizer of BPE or Unigram type.");
+  // Old files do not say; they are told by what they hold.
+  model.type ??= Array.isArray(model.vocab) ? "Unigram" : "BPE";
+  if (model.type !== "BPE" && model.type !== "Unigram") {
+    throw unsupported(`a model of type ${JSON.stringify(model.type)}`);
   }
+  if (model.continuing_subword_prefix || model.end_of_word_suffix) throw unsupported("a prefix or suffix of subwords");
+  if (model.dropout) throw unsupported("dropout of merges");
+
+  const { vocabulary, scores } = readVocabulary(path, model.vocab);
   const tokens: (TokenEntry | undefined)[] = [];
   for (const [text, id] of vocabulary) {
     if (tokens[id] !== undefined) throw new Failure("input", `${path}: id ${id} is given to two tokens`);
-    tokens[id] = { bytes: unspellBytes(text) ?? toUtf8(text), kind: "merged" };
+    tokens[id] = { bytes: toUtf8(text), kind: "merged" };
   }
-  for (const added of file.added_tokens) {
-    if (added.id >= MAX_IDS) throw new Failure("input", `${path}: added token ${added.content} has the id ${added.id}`);
-    tokens[added.id] = { bytes: toUtf8(added.content), kind: added.special ? "control" : "added" };
+  for (const token of file.added_tokens) {
+    if (token.id >= MAX_IDS) throw new Failure("input", `${path}: added token ${token.content} has the id ${token.id}`);
+    tokens[token.id] = {
+      bytes: toUtf8(token.content),
+      kind: token.special ? "control" : "added",
+      ...(token.lstrip ? { stripLeft: true } : {}),
+      ...(token.rstrip ? { stripRight: true } : {}),
+    };
   }
-  const preTokenizer = readPreTokenizer(file.pre_tokenizer ?? undefined, unsupported);
-  const controlId = (name: z.infer<typeof tokenNameSchema>): number | undefined => {
-    const content = typeof name === "string" ? name : name?.content;
-    if (content === undefined) return undefined;
-    const id = file.added_tokens.find((token) => token.content === content)?.id ?? vocabulary.get(content);
+  const controlId = (name: string | undefined | null): number | undefined => {
+    if (name === undefined || name === null) return undefined;
+    const id = file.added_tokens.find((token) => token.content === name)?.id ?? vocabulary.get(name);
     // An end of text that is an ordinary entry of the vocabulary must not come from text either.
-    if (id !== undefined) tokens[id] = { bytes: toUtf8(content), kind: "control" };
+    if (id !== undefined) tokens[id] = { ...tokens[id], bytes: toUtf8(name), kind: "control" };
     return id;
   };
   let eosId: number | undefined;
-  for (const name of [config.eos_token, ...USUAL_ENDS]) eosId ??= controlId(name);
+  for (const name of [config.eosToken, ...USUAL_ENDS]) eosId ??= controlId(name);
   if (eosId === undefined) {
     throw new Failure(
       "input",
@@ -102,40 +89,100 @@ export function readTokenizerJson(path: string): TokenizerData {
       `Put a ${TOKENIZER_CONFIG_NAME} with "eos_token" beside it.`,
     );
   }
+  const first = readTemplateBos(file.post_processor ?? undefined, unsupported);
+  const bosId = controlId(config.bosToken) ?? controlId(first);
+  const padId = controlId(config.padToken);
+  const unknownId = readUnknown();
+  for (const id of tokens.keys()) tokens[id] ??= undefined;
   return {
-    tokens: Array.from(tokens),
-    merges: readMerges(path, model.merges, vocabulary),
-    splits: preTokenizer.splits,
-    addPrefixSpace: preTokenizer.addPrefixSpace,
-    normalizations: readNormalizer(file.normalizer ?? undefined, unsupported),
-    ignoreMerges: model.ignore_merges ?? false,
-    bosId: controlId(config.bos_token) ?? controlId(readTemplateBos(file.post_processor ?? undefined)),
+    path,
+    file,
+    config,
+    vocabulary,
+    scores,
+    tokens,
+    added: file.added_tokens.map((token) => ({
+      id: token.id,
+      text: token.content,
+      control: token.special || tokens[token.id]!.kind === "control",
+      stripLeft: token.lstrip,
+      stripRight: token.rstrip,
+      singleWord: token.single_word,
+      normalized: token.normalized,
+    })),
+    bosId,
     eosId,
-    padId: controlId(config.pad_token),
-    unknownId: controlId(config.unk_token ?? model.unk_token),
-    chatTemplate: readChatTemplate(config.chat_template),
+    padId,
+    unknownId,
+    addBos: config.addBosToken ?? (first !== undefined || BOS_CLASSES.test(config.tokenizerClass ?? "")),
+    unsupported,
+  };
+
+  /** With bytes to fall back to, no text yields it, and it is a control token; else it is a token of the model. */
+  function readUnknown(): number | undefined {
+    const byModel =
+      model.type === "Unigram" ? (model.unk_id ?? undefined) : (vocabulary.get(model.unk_token ?? "") ?? undefined);
+    if (byModel === undefined) return controlId(config.unkToken);
+    if (byModel >= tokens.length) throw new Failure("input", `${path}: the unknown token's id ${byModel} has no token`);
+    const bytes = toUtf8([...vocabulary].find(([, id]) => id === byModel)?.[0] ?? "");
+    tokens[byModel] = { bytes, kind: isByteFallback(file) || hasByteLevel(file, unsupported) ? "control" : "merged" };
+    return byModel;
+  }
+}
+
+/** Reads a byte-level BPE tokenizer as data. Throws Failure("input") for one that is more than these data say. */
+export function readTokenizerJson(path: string): TokenizerData {
+  const opened = openTokenizerJson(path);
+  const data = byteLevelData(opened);
+  if (data === undefined) {
+    throw new Failure(
+      "input",
+      `${path} is not a plain byte-level BPE tokenizer`,
+      "Use the tokenizer of a byte-level BPE model (GPT-2, Llama 3, Qwen).",
+    );
+  }
+  return { ...data, bosId: opened.addBos ? data.bosId : undefined };
+}
+
+/** The data of a byte-level BPE tokenizer; undefined where the file asks for more than they can say. */
+export function byteLevelData(opened: OpenedTokenizer): TokenizerData | undefined {
+  const { path, file, vocabulary, unsupported } = opened;
+  if (file.model.type !== "BPE" || isByteFallback(file)) return undefined;
+  const plan = readPreTokenizer(file.pre_tokenizer, unsupported);
+  const normalizations = normalFormsOf(file.normalizer ?? undefined, unsupported);
+  const decoders = flatten(file.decoder, "decoders", unsupported);
+  if (plan.simple === undefined || normalizations === undefined) return undefined;
+  if (decoders.some((part) => part.type !== "ByteLevel")) return undefined;
+  const stripping = opened.added.some(
+    (token) =>
+      !token.control &&
+      (token.stripLeft || token.stripRight || token.singleWord || (token.normalized && normalizations.length > 0)),
+  );
+  if (stripping) return undefined;
+  return {
+    tokens: Array.from(opened.tokens, spelledToken),
+    merges: readMerges(path, file.model.merges, vocabulary),
+    splits: plan.simple.splits,
+    normalizations,
+    addPrefixSpace: plan.simple.addPrefixSpace,
+    ignoreMerges: file.model.ignore_merges ?? false,
+    bosId: opened.bosId,
+    eosId: opened.eosId,
+    padId: opened.padId,
+    unknownId: opened.unknownId,
+    chatTemplate: opened.config.templates.usual,
   };
 }
 
-function parseFile<Schema extends z.ZodType>(path: string, schema: Schema): z.infer<Schema> {
-  let value: unknown;
-  try {
-    if (statSync(path).size > MAX_FILE_BYTES) {
-      throw new Failure("input", `${path} is larger than ${MAX_FILE_BYTES / 1024 / 1024} MB`, "Check the file.");
-    }
-    value = JSON.parse(readFileSync(path, "utf8"));
-  } catch (error) {
-    if (error instanceof Failure) throw error;
-    const what = error instanceof SyntaxError ? "is not JSON" : "cannot be read";
-    throw new Failure("input", `${path} ${what}: ${(error as Error).message}`, "Get the file again.", { cause: error });
-  }
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const issue = parsed.error.issues[0]!;
-  throw new Failure("input", `${path}: field ${issue.path.join(".") || "(root)"}: ${issue.message}`, "Check the file.");
+/** A token of a byte-level vocabulary with the bytes that its stand-ins mean. */
+export function spelledToken(token: TokenEntry | undefined): TokenEntry | undefined {
+  if (token?.kind !== "merged") return token;
+  const text = Buffer.from(token.bytes).toString();
+  return { ...token, bytes: unspellBytes(text) ?? token.bytes };
 }
 
-function readMerges(
+/** Merges in order of rank, as ids. */
+export function readMerges(
   path: string,
   merges: readonly unknown[],
   vocabulary: ReadonlyMap<string, number>,
@@ -164,81 +211,42 @@ function readMerges(
   return { lefts, rights, results };
 }
 
-type Unsupported = (what: string) => Failure;
+export const isByteFallback = (file: TokenizerFile): boolean => file.model.byte_fallback === true;
 
-function readParts(value: unknown, unsupported: Unsupported): Component[] {
-  const parts = z.array(componentSchema).safeParse(value);
-  if (!parts.success) throw unsupported("a Sequence whose parts have no type");
-  return parts.data;
+function hasByteLevel(file: TokenizerFile, unsupported: Unsupported): boolean {
+  return flatten(file.pre_tokenizer, "pretokenizers", unsupported).some((part) => part.type === "ByteLevel");
 }
 
-function readPreTokenizer(
-  component: Component | undefined,
-  unsupported: Unsupported,
-): { splits: SplitStep[]; addPrefixSpace: boolean } {
-  if (component === undefined) throw unsupported("a tokenizer without a pre-tokenizer");
-  const splits: SplitStep[] = [];
-  let addPrefixSpace = false;
-  let byteLevel = false;
-  const parts = component.type === "Sequence" ? readParts(component["pretokenizers"], unsupported) : [component];
-  for (const part of parts) {
-    switch (part.type) {
-      case "ByteLevel":
-        byteLevel = true;
-        addPrefixSpace = part["add_prefix_space"] === true;
-        if (part["use_regex"] !== false) splits.push({ pattern: GPT2_PATTERN });
-        break;
-      case "Split": {
-        const pattern = z.looseObject({ Regex: z.string() }).safeParse(part["pattern"]);
-        if (!pattern.success) throw unsupported("a Split pre-tokenizer without a regular expression");
-        const behavior = `${String(part["behavior"])}${part["invert"] === true ? ", inverted" : ""}`;
-        // Removing what does not match equals isolating what does, for patterns that match all of a text.
-        if (!["Isolated", "Isolated, inverted", "Removed, inverted"].includes(behavior)) {
-          throw unsupported(`a Split pre-tokenizer with the behavior "${behavior}"`);
-        }
-        splits.push({ pattern: pattern.data.Regex });
-        break;
+function readVocabulary(path: string, vocab: Record<string, unknown> | unknown[]) {
+  const vocabulary = new Map<string, number>();
+  const scores: number[] = [];
+  if (Array.isArray(vocab)) {
+    if (vocab.length > MAX_IDS) throw new Failure("input", `${path}: more than ${MAX_IDS} tokens`);
+    vocab.forEach((entry, id) => {
+      const [text, score] = Array.isArray(entry) ? (entry as unknown[]) : [];
+      if (typeof text !== "string" || typeof score !== "number" || Number.isNaN(score)) {
+        throw new Failure("input", `${path}: token ${id} is ${JSON.stringify(entry)}, not a text with a score`);
       }
-      case "Digits":
-        splits.push({ pattern: part["individual_digits"] === true ? String.raw`\p{N}` : String.raw`\p{N}+` });
-        break;
-      default:
-        throw unsupported(`a pre-tokenizer of type "${part.type}"`);
+      if (!vocabulary.has(text)) vocabulary.set(text, id);
+      scores[id] = score;
+    });
+    return { vocabulary, scores };
+  }
+  for (const [text, id] of Object.entries(vocab)) {
+    if (typeof id !== "number" || !Number.isInteger(id) || id < 0 || id >= MAX_IDS) {
+      throw new Failure("input", `${path}: token ${JSON.stringify(text)} has the id ${JSON.stringify(id)}`);
     }
+    vocabulary.set(text, id);
   }
-  if (!byteLevel) throw unsupported("a pre-tokenizer that is not byte-level");
-  return { splits, addPrefixSpace };
-}
-
-function readNormalizer(component: Component | undefined, unsupported: Unsupported): Normalization[] {
-  if (component === undefined) return [];
-  switch (component.type) {
-    case "NFC":
-    case "NFD":
-    case "NFKC":
-    case "NFKD":
-      return [component.type];
-    case "Sequence":
-      return readParts(component["normalizers"], unsupported).flatMap((part) => readNormalizer(part, unsupported));
-    default:
-      throw unsupported(`a normalizer of type "${component.type}"`);
-  }
+  return { vocabulary, scores };
 }
 
 /** The token that a TemplateProcessing puts before a text. */
-function readTemplateBos(component: Component | undefined): string | undefined {
-  const sequence = z.array(componentSchema).safeParse(component?.["processors"]);
-  const parts = sequence.data ?? [component];
-  const template = parts.find((part) => part?.type === "TemplateProcessing")?.["single"];
+function readTemplateBos(component: Component | undefined, unsupported: Unsupported): string | undefined {
+  const parts = flatten(component, "processors", unsupported);
+  const template = parts.find((part) => part.type === "TemplateProcessing")?.["single"];
   const parsed = z
     .array(z.looseObject({ SpecialToken: z.looseObject({ id: z.string() }) }))
     .safeParse(Array.isArray(template) ? template.slice(0, 1) : undefined);
   return parsed.data?.[0]?.SpecialToken.id;
-}
-
-/** A template, or the default of several named ones. */
-function readChatTemplate(value: unknown): string | undefined {
-  if (typeof value === "string") return value;
-  const named = z.array(z.looseObject({ name: z.string(), template: z.string() })).safeParse(value);
-  return named.data?.find((template) => template.name === "default")?.template ?? named.data?.[0]?.template;
 }

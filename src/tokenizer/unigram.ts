@@ -6,9 +6,11 @@ import type { PieceEncoder } from "./piece-merges.ts";
 
 export interface UnigramOptions {
   /** Pieces that may be used: id and score by text. */
-  pieces: Iterable<{ text: string; id: number; score: number; userDefined?: boolean }>;
+  pieces: Iterable<{ text: string; id: number; score: number }>;
   /** Sums are rounded to float32, as SentencePiece's are; else they are doubles, as in Hugging Face's tokenizers. */
   single: boolean;
+  /** The worst score of the vocabulary. Default: of the pieces. */
+  leastScore?: number;
   /** Ids for a run of characters that no piece covers. */
   fallback(run: string): Int32Array;
 }
@@ -17,14 +19,13 @@ export interface UnigramOptions {
 const UNKNOWN_PENALTY = 10;
 
 /** The encoder takes well-formed texts. */
-export function createUnigram({ pieces, single, fallback }: UnigramOptions): PieceEncoder {
+export function createUnigram({ pieces, single, leastScore, fallback }: UnigramOptions): PieceEncoder {
   // A trie over UTF-16 units: nodes are numbered from 0, children lie in a hash table.
   const children = createPairTable(1 << 16);
   const ids: number[] = [-1];
   const scores: number[] = [0];
-  const bonus: boolean[] = [false];
-  let [least, most] = [Infinity, -Infinity];
-  for (const { text, id, score, userDefined = false } of pieces) {
+  let least = Infinity;
+  for (const { text, id, score } of pieces) {
     let node = 0;
     for (let index = 0; index < text.length; index++) {
       let child = children.get(node, text.charCodeAt(index));
@@ -33,21 +34,19 @@ export function createUnigram({ pieces, single, fallback }: UnigramOptions): Pie
         children.set(node, text.charCodeAt(index), child);
         ids.push(-1);
         scores.push(0);
-        bonus.push(false);
       }
       node = child;
     }
     if (node === 0 || ids[node]! >= 0) continue;
     ids[node] = id;
     scores[node] = score;
-    bonus[node] = userDefined;
-    if (!userDefined) [least, most] = [Math.min(least, score), Math.max(most, score)];
+    least = Math.min(least, score);
   }
+  least = leastScore ?? least;
   const nodeIds = Int32Array.from(ids);
   const nodeScores = Float64Array.from(scores);
   const round = single ? Math.fround : (value: number) => value;
   const unknownScore = round((Number.isFinite(least) ? least : 0) - UNKNOWN_PENALTY);
-  const longestBonus = Number.isFinite(most) ? most : 0;
 
   return function encode(text: string, output: IdBuffer): void {
     const size = text.length;
@@ -67,19 +66,19 @@ export function createUnigram({ pieces, single, fallback }: UnigramOptions): Pie
         end++;
         const id = nodeIds[node]!;
         if (id < 0) continue;
-        const score = bonus[node] ? Buffer.byteLength(text.slice(start, end)) * longestBonus - 0.1 : nodeScores[node]!;
-        const candidate = soFar + score;
+        const score = nodeScores[node]!;
+        const candidate = round(soFar + score);
         if (startOf[end]! < 0 || candidate > best[end]!) {
-          best[end] = round(candidate);
+          best[end] = candidate;
           startOf[end] = start;
           pieceAt[end] = id;
         }
         if (end === oneCharacter) covered = true;
       }
       if (!covered) {
-        const candidate = soFar + unknownScore;
+        const candidate = round(soFar + unknownScore);
         if (startOf[oneCharacter]! < 0 || candidate > best[oneCharacter]!) {
-          best[oneCharacter] = round(candidate);
+          best[oneCharacter] = candidate;
           startOf[oneCharacter] = start;
           pieceAt[oneCharacter] = -1;
         }
