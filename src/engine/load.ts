@@ -4,14 +4,7 @@ import { existsSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { openGguf } from "../formats/gguf.ts";
 import { loadKernels, pageTokens, setThreads, type Kernels, type KvType } from "../kernels/index.ts";
-import {
-  loadAdapter,
-  loadCheckpoint,
-  packedLinear,
-  replaceLinears,
-  type Decoder,
-  type Linear,
-} from "../model/index.ts";
+import { loadAdapter, loadCheckpoint } from "../model/index.ts";
 import { Failure, type ServedModel } from "../protocol/index.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
 import { createAdapterRegistry } from "./adapters.ts";
@@ -73,7 +66,6 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Ser
   const { config } = decoder;
   const tokenizer = openTokenizer(path, options.tokenizer);
   checkTokenizer(tokenizer, config.vocabSize, path);
-  packLinears(decoder, kernels);
   if (options.adapter !== undefined) loadAdapter(kernels, decoder, options.adapter);
   const adapters = createAdapterRegistry(kernels, decoder);
   const { pages } = plan;
@@ -137,18 +129,7 @@ function openDraft(path: string, kernels: Kernels, tokenizer: Tokenizer, pages: 
     );
   }
   checkTokenizer(tokenizer, vocabSize, path);
-  packLinears(decoder, kernels);
   return draftModel(createRunner(kernels, decoder, pages, { kvCache }), maxPositions);
-}
-
-/** Replaces dense weights by packed ones; the results are equal to the bit, and faster for few rows. */
-function packLinears(decoder: Decoder, kernels: Kernels): void {
-  const pack = (linear: Linear): Linear =>
-    linear.weight
-      ? packedLinear(linear.name, kernels.packWeight(linear.weight.data, linear.outputs, linear.inputs), linear.bias)
-      : linear;
-  replaceLinears(decoder, pack);
-  decoder.head = pack(decoder.head);
 }
 
 function checkTokenizer(tokenizer: Tokenizer, vocabSize: number, path: string): void {

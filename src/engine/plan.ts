@@ -4,10 +4,11 @@ import { existsSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { openGguf } from "../formats/gguf.ts";
 import { openCheckpointTensors } from "../formats/safetensors.ts";
-import { machine, measurePeak, pageTokens, type KvType, type PeakKind } from "../kernels/index.ts";
+import { loadKernels, machine, measurePeak, pageTokens, type KvType, type PeakKind } from "../kernels/index.ts";
 import {
   configFromGguf,
   countParameters,
+  ggufBytesInMemory,
   maximumPositions,
   readConfig,
   readLlama2cConfig,
@@ -101,8 +102,8 @@ export function planModel(path: string, options: PlanOptions = {}): ModelPlan {
   }
   const memoryBytes = options.memoryBytes ?? Math.floor(process.availableMemory() * memoryShare);
   const stretchedContext = maximumPositions(config);
-  // Dynamic scaling has no end of its own, and beyond the length of training answers get worse.
-  const modelContext = config.ropeScaling?.type === "dynamic" ? config.maxPositions : stretchedContext;
+  // YaRN models were trained on the length that they are stretched to; others get worse beyond the one they were trained on.
+  const modelContext = config.ropeScaling?.type === "yarn" ? stretchedContext : config.maxPositions;
   if (
     maxContext !== undefined &&
     !(Number.isSafeInteger(maxContext) && maxContext >= 1 && maxContext <= stretchedContext)
@@ -235,7 +236,8 @@ function describe(path: string): Description {
     try {
       const types = [...file.tensors.values()].map(({ type }) => type);
       const peak = types.some((type) => !floatTypes.has(type)) ? "int8" : "f32";
-      return { config: configFromGguf(file), weightBytes: statSync(gguf).size, weightsFound: true, peak };
+      const weightBytes = ggufBytesInMemory(file, loadKernels());
+      return { config: configFromGguf(file), weightBytes, weightsFound: true, peak };
     } finally {
       file.close();
     }

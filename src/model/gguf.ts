@@ -138,3 +138,30 @@ function inSourceOrder<Numbers extends Float32Array | Uint8Array<ArrayBuffer>>(
 ): Numbers {
   return rows ? pickRows(stored, invertRows(rows), stored.length / rows.length) : stored;
 }
+
+/**
+ * Bytes that the weights of a file take in memory: the embedding's table as it is stored, other matrices as the kernels lay
+ * them out, which may be larger, and floats.
+ */
+export function ggufBytesInMemory(file: GgufFile, kernels: Kernels): number {
+  const inputs = 256;
+  const outputs = 256;
+  const perWeight = new Map<WeightScheme, number>();
+  let total = 0;
+  for (const [name, { type, shape, begin, end }] of file.tensors) {
+    const scheme = schemeOf[type];
+    const count = sizeOf(shape);
+    if (name === "token_embd.weight" || type === "F16" || type === "BF16") total += end - begin;
+    else if (!scheme) total += count * Float32Array.BYTES_PER_ELEMENT;
+    else {
+      let bytes = perWeight.get(scheme);
+      if (bytes === undefined) {
+        const blocks = new Uint8Array((outputs * inputs * (end - begin)) / count);
+        bytes = kernels.packQuantized(blocks, outputs, inputs, scheme).data.byteLength / (outputs * inputs);
+        perWeight.set(scheme, bytes);
+      }
+      total += count * bytes;
+    }
+  }
+  return Math.ceil(total);
+}

@@ -24,7 +24,7 @@ export {
   type Layer,
 } from "./decoder.ts";
 export { familyOf, parseConfig, type Family, type TensorNames } from "./family.ts";
-export { loadGguf } from "./gguf.ts";
+export { ggufBytesInMemory, loadGguf } from "./gguf.ts";
 export { configFromGguf, configToGguf, ggufDifferences, ggufExtraTensors, ggufFamilyOf } from "./gguf-config.ts";
 export { ggufPlaces, invertRows, pickRows, rowLengthOf, type GgufPlace, type TensorRole } from "./gguf-layout.ts";
 export { type Attend, type Rotation } from "./layers/attention.ts";
