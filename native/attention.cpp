@@ -2,6 +2,7 @@
 // keys across, as they lie in a cache. Here the work is cut into tiles and shared out; attention_tile.h does it.
 #include "attention.h"
 
+#include "attention_split.h"
 #include "attention_tile.h"
 #include "pool.h"
 
@@ -158,6 +159,7 @@ void attentionPaged(
     }
     runs[run].rows++;
   }
+  if (isSplit(runs, run + 1, layout, window)) return attendSplit(runs, run + 1, out, q, cache, layout, window);
   attendRuns(runs, run + 1, tiles, out, nullptr, q, cache, layout, window);
 }
 

@@ -62,8 +62,10 @@ struct ValueLevels {
   static constexpr bool tails = false;
   const uint8_t* p;
   const float *scale, *zero;
-  long headDim, half;
-  LIANLU_INLINE vf at(long slot, long d) const {
+  /** Column 0 of the product is number `first` of a head. */
+  long headDim, half, first;
+  LIANLU_INLINE vf at(long slot, long column) const {
+    const long d = first + column;
     vf level;
     if constexpr (type == KvType::int8) {
       level = loadLevels(p + slot * headDim + d);
@@ -75,7 +77,7 @@ struct ValueLevels {
   }
   ValueLevels from(long slot) const {
     const long row = type == KvType::int8 ? headDim : half;
-    return {p + slot * row, scale + slot, zero + slot, headDim, half};
+    return {p + slot * row, scale + slot, zero + slot, headDim, half, first};
   }
 };
 

@@ -1,9 +1,7 @@
-// Queries that share a key head meet their keys page by page, with the online softmax (arXiv:1805.02867,
-// arXiv:2205.14135). A query's chain of operations depends on its own keys alone: no bit depends on the tile.
+// A tile of queries that share a key head meets its keys page by page, on one thread.
 #pragma once
 
-#include "attention_panels.h"
-#include "simd.h"
+#include "attention_page.h"
 
 namespace lianlu::LIANLU_ISA {
 
@@ -35,8 +33,6 @@ struct Workspace {
   long* visible;    // [tileQueries]: positions before the query's end, never falling
 };
 
-constexpr long roundUp(long value, long step) { return (value + step - 1) / step * step; }
-
 inline size_t workspaceBytes(long headDim) {
   const long floats = tileQueries * (headDim + roundUp(headDim, lanes) + lanes + 1) + tileRows * pageTokens + 2 * pageTokens * headDim;
   return (size_t)floats * sizeof(float) + (size_t)tileQueries * sizeof(long);
@@ -55,42 +51,19 @@ inline Workspace workspaceAt(void* memory, long headDim) {
 }
 
 /**
- * Queries at..at+rows of the tile meet one page of keys [headDim][pageTokens] and values [pageTokens][headDim].
- * Each sees something of it; with a window, not all that lies before its end.
+ * Queries at..at+rows of the tile meet one page: `score(scores, tops, queries, view)` scores its keys, and
+ * `add(sums, sumRow, weights, factors, view)` adds its weighted values; see scorePage and sumPage.
  */
-template <class Keys, class Values>
-void meetPage(
-    const Workspace& w, long at, int rows, long page, Keys keys, Values values, long headDim, float scale, long window) {
-  // Row r sees the positions from[r]..seen[r] of the page.
-  long from[tileRows], seen[tileRows];
+template <class Score, class Add>
+inline void meetPage(
+    const Workspace& w, long at, int rows, long page, long headDim, long window, Score score, Add add) {
+  const View view(w.visible + at, rows, page, window);
+  const long vectors = view.vectors(), paddedDim = roundUp(headDim, lanes);
+  float before[lanes] = {}, after[lanes] = {}, factors[lanes], tops[tileRows];
+  score(w.weights, tops, w.queries + at * headDim, view);
   for (int r = 0; r < rows; r++) {
-    const long left = w.visible[at + r] - page * pageTokens;
-    seen[r] = left < pageTokens ? left : pageTokens;
-    from[r] = window > 0 && left > window ? left - window : 0;
-  }
-  const long least = seen[0], most = seen[rows - 1], latest = from[rows - 1];
-  const long vectors = (most + lanes - 1) / lanes;
-  const float* queries = w.queries + at * headDim;
-  productRows<Keys>(
-      {w.weights, pageTokens, queries, headDim, 1, keys, headDim, Begin::zero, nullptr}, 0, rows, vectors * lanes);
-
-  const vf unseen = broadcast(-__builtin_inff());
-  float before[lanes] = {}, after[lanes] = {}, factors[lanes];
-  for (int r = 0; r < rows; r++) {
-    float* scores = w.weights + r * pageTokens;
-    vf top = unseen;
-    for (long v = 0; v < vectors; v++) {
-      const long count = seen[r] - v * lanes, skipped = from[r] - v * lanes;
-      const vf scaled = mul(load(scores + v * lanes), broadcast(scale));
-      const int held = count >= lanes ? lanes : count > 0 ? (int)count : 0;
-      vf score = first(scaled, unseen, held);
-      if (skipped > 0) score = first(unseen, score, skipped < lanes ? (int)skipped : lanes);
-      store(scores + v * lanes, score);
-      top = max(score, top);
-    }
-    const float here = largest(top);
     before[r] = w.largest[at + r];
-    after[r] = before[r] > here ? before[r] : here;
+    after[r] = largerTop(before[r], tops[r]);
     w.largest[at + r] = after[r];
   }
   store(factors, exp(sub(load(before), load(after))));
@@ -101,58 +74,11 @@ void meetPage(
     for (long v = 0; v < vectors; v++) {
       const vf weight = exp(sub(load(scores + v * lanes), top));
       store(scores + v * lanes, weight);
-      total = add(total, weight);
+      total = lianlu::LIANLU_ISA::add(total, weight);
     }
     store(w.weightSum + (at + r) * lanes, total);
   }
-
-  const long paddedDim = roundUp(headDim, lanes);
-  float* sums = w.sums + at * paddedDim;
-  // A weight of zero times a value that is not finite would be NaN: what only some of the rows see is theirs alone.
-  const auto own = [&](int r, long begin, long end) {
-    if (begin >= end) return;
-    productRows<Values>(
-        {sums + r * paddedDim, paddedDim, w.weights + r * pageTokens + begin, pageTokens, 1, values.from(begin),
-         end - begin, Begin::held, nullptr},
-        0, 1, headDim);
-  };
-  Begin begin = page == 0 ? Begin::zero : Begin::scaled;
-  if (latest > 0) {
-    for (int r = 0; r < rows; r++) {
-      for (long d = 0; d < paddedDim; d += lanes) {
-        store(sums + r * paddedDim + d, mul(load(sums + r * paddedDim + d), broadcast(factors[r])));
-      }
-      own(r, from[r], latest < seen[r] ? latest : seen[r]);
-    }
-    begin = Begin::held;
-  }
-  if (latest < least) {
-    productRows<Values>(
-        {sums, paddedDim, w.weights + latest, pageTokens, 1, values.from(latest), least - latest, begin, factors}, 0,
-        rows, headDim);
-  }
-  const long common = latest < least ? least : latest;
-  for (int r = 0; r < rows; r++) own(r, common, seen[r]);
-}
-
-/** A page whose numbers meet few queries: each is read once, so it becomes a float where it is multiplied. */
-template <KvType type>
-void meetStored(
-    const Workspace& w, long at, int rows, long page, const uint8_t* keys, const uint8_t* values, long headDim,
-    float scale, long window) {
-  if constexpr (type == KvType::f16 || type == KvType::bf16) {
-    const WordRows<type> across{reinterpret_cast<const uint16_t*>(keys), pageTokens};
-    const WordRows<type> down{reinterpret_cast<const uint16_t*>(values), headDim};
-    meetPage(w, at, rows, page, across, down, headDim, scale, window);
-  } else {
-    const long half = headDim / 2, levelBytes = pageTokens * (type == KvType::int8 ? headDim : half);
-    Scales ofKeys, ofValues;
-    ofKeys.read(keys, levelBytes);
-    ofValues.read(values, levelBytes);
-    const KeyLevels<type> across{keys, &ofKeys, half};
-    const ValueLevels<type> down{values, ofValues.scale, ofValues.zero, headDim, half};
-    meetPage(w, at, rows, page, across, down, headDim, scale, window);
-  }
+  add(w.sums + at * paddedDim, paddedDim, w.weights, factors, view);
 }
 
 /** Queries first..end of the tile meet one page of any type. */
@@ -160,15 +86,22 @@ inline void meetPanels(
     const Workspace& w, long first, long end, long page, const Panels& panels, long headDim, float scale, long window) {
   const uint8_t* keys = panels.keys + panels.numbers[page] * panels.step;
   const uint8_t* values = panels.values + panels.numbers[page] * panels.step;
-  const bool few = end - first <= tileRows && headDim % (2 * lanes) == 0;
-  if (few && panels.type != KvType::f32) {
-    const int rows = (int)(end - first);
-    switch (panels.type) {
-      case KvType::f16: return meetStored<KvType::f16>(w, first, rows, page, keys, values, headDim, scale, window);
-      case KvType::bf16: return meetStored<KvType::bf16>(w, first, rows, page, keys, values, headDim, scale, window);
-      case KvType::int8: return meetStored<KvType::int8>(w, first, rows, page, keys, values, headDim, scale, window);
-      default: return meetStored<KvType::int4>(w, first, rows, page, keys, values, headDim, scale, window);
-    }
+  const bool fresh = page == 0;
+  // Few queries: each number is read once, so it becomes a float where it is multiplied.
+  if (panels.type != KvType::f32 && end - first <= tileRows && headDim % (2 * lanes) == 0) {
+    meetPage(
+        w, first, (int)(end - first), page, headDim, window,
+        [&](float* scores, float* tops, const float* queries, const View& view) {
+          withKeys(panels.type, keys, headDim, [&](auto across) {
+            scorePage(scores, pageTokens, tops, queries, view, across, headDim, scale);
+          });
+        },
+        [&](float* sums, long sumRow, const float* weights, const float* factors, const View& view) {
+          withValues(panels.type, values, headDim, 0, [&](auto down) {
+            sumPage(sums, sumRow, weights, pageTokens, factors, view, down, headDim, fresh);
+          });
+        });
+    return;
   }
   FloatRows across{reinterpret_cast<const float*>(keys), pageTokens};
   FloatRows down{reinterpret_cast<const float*>(values), headDim};
@@ -180,7 +113,14 @@ inline void meetPanels(
   }
   for (long i = first; i < end; i += tileRows) {
     const int rows = end - i < tileRows ? (int)(end - i) : tileRows;
-    meetPage(w, i, rows, page, across, down, headDim, scale, window);
+    meetPage(
+        w, i, rows, page, headDim, window,
+        [&](float* scores, float* tops, const float* queries, const View& view) {
+          scorePage(scores, pageTokens, tops, queries, view, across, headDim, scale);
+        },
+        [&](float* sums, long sumRow, const float* weights, const float* factors, const View& view) {
+          sumPage(sums, sumRow, weights, pageTokens, factors, view, down, headDim, fresh);
+        });
   }
 }
 
@@ -213,14 +153,8 @@ inline void attendTile(
 
   for (long i = 0; i < queries; i++) {
     const long row = run.row + (firstQuery + i) / group, head = kvHead * group + (firstQuery + i) % group;
-    const float total = sum(load(w.weightSum + i * lanes));
-    const vf inverse = broadcast(1 / total);
-    float* to = out + (row * layout.heads + head) * headDim;
-    // Adding zero leaves no negative zero, the one thing in which skipped and zero products could differ.
-    for (long d = 0; d < headDim; d += lanes) {
-      const vf value = fma(load(w.sums + i * paddedDim + d), inverse, zero());
-      storeFirst(to + d, value, headDim - d < lanes ? (int)(headDim - d) : lanes);
-    }
+    const float total = finishRow(
+        out + (row * layout.heads + head) * headDim, w.sums + i * paddedDim, load(w.weightSum + i * lanes), headDim);
     if (lse) lse[row * layout.heads + head] = w.largest[i] + __builtin_logf(total);
   }
 }

@@ -7,6 +7,7 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { attentionCases } from "../cases/attention.ts";
+import { cacheCases } from "../cases/cache.ts";
 import { seededNumbers } from "../cases/case.ts";
 import { lowBitCases } from "../cases/lowbit.ts";
 import { matmulCases } from "../cases/matmul.ts";
@@ -19,7 +20,7 @@ const thisFile = fileURLToPath(import.meta.url);
 
 /** A digest of everything that all cases write, for each family. */
 function digests(): Record<string, string> {
-  const families = { matmulCases, lowBitCases, attentionCases, rowCases, vectorCases };
+  const families = { matmulCases, lowBitCases, attentionCases, cacheCases, rowCases, vectorCases };
   return Object.fromEntries(
     Object.entries(families).map(([family, { cases }]) => {
       const hash = createHash("sha256");
