@@ -16,8 +16,7 @@ import {
 import { anyObject, anyValue, colon, comma, exactly, jsonRules, list, quoted, stringCharacter, text } from "./json.ts";
 import { anyNumber, decimals, integers, type Bounds } from "./numbers.ts";
 import { regex } from "./regex.ts";
-
-type Schema = Record<string, unknown>;
+import { alternatives, meets, toPattern, type Schema } from "./schema-merge.ts";
 
 /** Schemas nested deeper than this (references apart) are refused. */
 const maxDepth = 100;
@@ -30,7 +29,15 @@ const annotations = new Set(
   ).split(" "),
 );
 const typeKeywords: Record<string, readonly string[]> = {
-  object: ["properties", "required", "additionalProperties", "propertyNames", "minProperties", "maxProperties"],
+  object: [
+    "properties",
+    "required",
+    "additionalProperties",
+    "patternProperties",
+    "propertyNames",
+    "minProperties",
+    "maxProperties",
+  ],
   array: ["items", "prefixItems", "minItems", "maxItems"],
   string: ["pattern", "minLength", "maxLength", "format"],
   number: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"],
@@ -77,45 +84,34 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
       (keyword) => !annotations.has(keyword) && schema[keyword] !== undefined,
     );
 
-    /** Keywords that cannot be honoured together with this one. */
-    const alone = (keyword: string, ...allowed: string[]): void => {
-      const other = keywords.find((name) => name !== keyword && !allowed.includes(name));
-      if (other) refuse(path, `uses "${other}" beside "${keyword}", which constrained decoding does not support`);
-    };
+    const combined = keywords.filter((keyword) => ["$ref", "allOf", "anyOf", "oneOf"].includes(keyword));
+    const isMerged =
+      combined.length > 0 && (keywords.length > 1 || (Array.isArray(schema.allOf) && schema.allOf.length > 1));
+    if (isMerged) {
+      const parts = alternatives(schema, path, { resolve: resolveReference, refuse, checkOneOf });
+      return choice(...parts.map((part, index) => visit(part, `${path}/merged/${index}`, depth + 1)));
+    }
     if ("$ref" in schema) {
-      alone("$ref");
-      return reference(schema.$ref, path);
-    }
-    if ("const" in schema) {
-      alone("const", "type");
-      return given([schema.const], schema, path);
-    }
-    if ("enum" in schema) {
-      alone("enum", "type");
-      if (!Array.isArray(schema.enum)) refuse(path, 'has an "enum" that is not an array');
-      return given(schema.enum, schema, path);
+      resolveReference(schema.$ref, path);
+      return reference(schema.$ref as string, path);
     }
     for (const keyword of ["anyOf", "oneOf", "allOf"]) {
       if (!(keyword in schema)) continue;
-      alone(keyword);
       const branches = schema[keyword];
       if (!Array.isArray(branches) || branches.length === 0)
         refuse(path, `has an "${keyword}" that is no list of schemas`);
-      if (branches.length > 1 && keyword === "allOf") {
-        refuse(
-          path,
-          'uses "allOf" of several schemas, which constrained decoding does not support',
-          "Merge them into one.",
-        );
-      }
-      if (keyword === "oneOf" && !disjoint(branches)) {
-        refuse(
-          path,
-          'uses "oneOf" of schemas that are not told apart by type or by a constant property',
-          'Use "anyOf" if a value may match several.',
-        );
-      }
+      if (keyword === "oneOf") checkOneOf(branches, path);
       return choice(...branches.map((branch, index) => visit(branch, `${path}/${keyword}/${index}`, depth + 1)));
+    }
+    if ("const" in schema || "enum" in schema) {
+      const checked = ["const", "enum", "type", ...typeKeywords.number!, "minLength", "maxLength", "pattern"];
+      const other = keywords.find((keyword) => !checked.includes(keyword));
+      const name = "const" in schema ? "const" : "enum";
+      if (other) refuse(path, `uses "${other}" beside "${name}", which constrained decoding does not support`);
+      if (!("const" in schema) && !Array.isArray(schema.enum)) refuse(path, 'has an "enum" that is not an array');
+      const values = Array.isArray(schema.enum) ? schema.enum : [schema.const];
+      const isConstant = (value: unknown): boolean => JSON.stringify(value) === JSON.stringify(schema.const);
+      return given("const" in schema ? values.filter(isConstant) : values, schema, path);
     }
 
     const types = typesOf(schema, keywords, path);
@@ -179,7 +175,7 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
     return rule(name);
   }
 
-  function reference(target: unknown, path: string): Expression {
+  function resolveReference(target: unknown, path: string): unknown {
     if (typeof target !== "string" || !/^#(\/|$)/.test(target)) {
       refuse(path, `refers to ${JSON.stringify(target)}; only references within the schema are followed`);
     }
@@ -190,12 +186,27 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
         (isObject(schema) || Array.isArray(schema)) && Object.hasOwn(schema, key) ? (schema as Schema)[key] : undefined;
     }
     if (schema === undefined) refuse(path, `refers to ${target}, which is not there`);
-    return named(`$ref ${target}`, () => visit(schema, target, 0));
+    return schema;
+  }
+
+  function reference(target: string, path: string): Expression {
+    return named(`$ref ${target}`, () => visit(resolveReference(target, path), target, 0));
+  }
+
+  function checkOneOf(branches: readonly unknown[], path: string): void {
+    if (disjoint(branches)) return;
+    refuse(
+      path,
+      'uses "oneOf" of schemas that are not told apart by type or by a constant property',
+      'Use "anyOf" if a value may match several.',
+    );
   }
 
   function given(values: readonly unknown[], schema: Schema, path: string): Expression {
     const types = schema.type === undefined ? undefined : typesOf(schema, [], path);
-    const fitting = values.filter((value) => !types || types.some((type) => hasType(value, type)));
+    const fitting = values.filter(
+      (value) => (!types || types.some((type) => hasType(value, type))) && meets(value, schema),
+    );
     if (fitting.length === 0) refuse(path, "allows no value at all");
     return choice(...fitting.map(exactly));
   }
@@ -206,16 +217,22 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
     if (!Array.isArray(required) || required.some((name) => typeof name !== "string")) {
       refuse(path, 'has a "required" that is no list of names');
     }
+    const patterns = Object.entries(isObject(schema.patternProperties) ? schema.patternProperties : {});
     const declared = new Map<string, Expression>();
-    for (const [name, property] of Object.entries(properties ?? {})) {
+    for (const [name, own] of Object.entries(properties ?? {})) {
+      const also = patterns.filter(([pattern]) => toPattern(pattern).test(name)).map(([, value]) => value);
+      const property = also.length === 0 ? own : { allOf: [own, ...also] };
       const optionalAndImpossible = property === false && !required.includes(name);
       if (!optionalAndImpossible) declared.set(name, visit(property, `${path}/properties/${escape(name)}`, depth + 1));
     }
     for (const name of required as string[]) {
       if (declared.has(name)) continue;
+      if (patterns.length > 0)
+        refuse(path, `requires "${name}", which it does not declare, beside "patternProperties"`);
       if (additionalProperties === false) refuse(path, `requires "${name}", which its properties do not allow`);
       declared.set(name, visit(additionalProperties ?? true, `${path}/additionalProperties`, depth + 1));
     }
+    if (declared.size === 0 && patterns.length > 0) return patternMap(schema, patterns, path, depth);
     if (
       declared.size === 0 &&
       additionalProperties !== false &&
@@ -246,6 +263,24 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
     const bodies = firsts.map(({ member }, index) => sequence(member, after(index + 1)));
     if (firstRequired < 0) bodies.push(literal("}"));
     return sequence(literal("{"), choice(...bodies));
+  }
+
+  /** An object whose names match a pattern. Two patterns could match one name, and would both have to hold. */
+  function patternMap(
+    schema: Schema,
+    patterns: readonly (readonly [string, unknown])[],
+    path: string,
+    depth: number,
+  ): Expression {
+    const [[pattern, value], another] = patterns as [readonly [string, unknown], (readonly [string, unknown])?];
+    if (another)
+      refuse(path, 'uses "patternProperties" with several patterns, which constrained decoding does not support');
+    if (schema.propertyNames !== undefined) refuse(path, 'uses "propertyNames" beside "patternProperties"');
+    return map(
+      { ...schema, propertyNames: { pattern }, additionalProperties: value },
+      `${path}/patternProperties`,
+      depth + 1,
+    );
   }
 
   /** An object whose names are not declared. */
