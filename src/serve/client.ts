@@ -149,5 +149,6 @@ async function failureOf(response: Response, url: string): Promise<Failure> {
   const message = parsed.success ? parsed.data.error.message : text.slice(0, 200);
   const kind = response.status === 400 || response.status === 404 || response.status === 413 ? "input" : "environment";
   const cause = { code: parsed.data?.error.code ?? undefined, status: response.status };
-  return new Failure(kind, `${url} answered ${response.status}: ${message}`, undefined, { cause });
+  const hint = response.status === 401 ? "Set LIANLU_API_KEY to one of the server's keys." : undefined;
+  return new Failure(kind, `${url} answered ${response.status}: ${message}`, hint, { cause });
 }

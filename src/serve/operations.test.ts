@@ -71,7 +71,7 @@ test("metrics are Prometheus' text, with the engine's figures, and histograms th
   const { url, ready } = await startServer({ model: scriptedModel("scripted") });
   await ready;
   for (let count = 0; count < 3; count++) await postJson(`${url}/v1/chat/completions`, ask);
-  for (const path of ["a", "b", "c"]) await fetch(`${url}/${path}`);
+  for (const path of ["a", "b", "c", "v1/models", "v1/models/scripted"]) await fetch(`${url}/${path}`);
   const response = await fetch(`${url}/metrics`);
   assert.match(response.headers.get("content-type")!, /^text\/plain; version=0\.0\.4/);
   const text = await response.text();
@@ -83,6 +83,8 @@ test("metrics are Prometheus' text, with the engine's figures, and histograms th
   }
   for (const line of [
     'lianlu_responses_total{path="/v1/chat/completions",status="200"} 3',
+    'lianlu_responses_total{path="/v1/models",status="200"} 1',
+    'lianlu_responses_total{path="/*",status="404"} 3',
     'lianlu_tokens_total{kind="completion"} 9',
     'lianlu_tokens_total{kind="cached"} 6',
     'lianlu_time_to_first_token_seconds_bucket{le="+Inf"} 3',

@@ -137,7 +137,7 @@ function createApp(context: ServerContext, options: ServeOptions): Hono {
   app.use(async (c, next) => {
     await next();
     // By route, not by what a client may write, which has no end.
-    metrics.response(routePath(c, -1), c.res.status);
+    metrics.response(routePath(c), c.res.status);
   });
   if (corsOrigins.length > 0) app.use(cors({ origin: corsOrigins.includes("*") ? "*" : [...corsOrigins] }));
   app.use(requireKey(apiKeys));
