@@ -13,9 +13,10 @@ export interface Pacing {
 /** Prompt rows cost this share of a step without them. Below 1: some is left for what varies from step to step. */
 const share = 0.9;
 /** A step with prompts alone takes about this long, so that what arrives meanwhile does not wait for long. */
-const promptMilliseconds = 250;
+const promptMilliseconds = 500;
 /** Fewer rows at once than this make poor use of the weights that a step reads. */
 const leastRows = 8;
+const firstRows = 32;
 /** Of a new measurement, this share goes into the average. */
 const weight = 0.25;
 
@@ -43,9 +44,10 @@ export function createPacing(stepRows: number): Pacing {
     promptRows(decodeRows) {
       const rowCost = decodeRows === 0 ? aloneCost : besideCost || aloneCost;
       const time = decodeRows === 0 ? promptMilliseconds : share * decodeCostOf(decodeRows);
-      // Before anything has been measured: a quarter of a step.
-      const rows = rowCost === 0 || time === 0 ? stepRows >> 2 : Math.round(time / rowCost);
-      const least = decodeRows === 0 ? stepRows >> 2 : leastRows;
+      // Before anything has been measured: a half of a step alone, and little beside others.
+      const first = decodeRows === 0 ? stepRows >> 1 : firstRows;
+      const rows = rowCost === 0 || time === 0 ? first : Math.round(time / rowCost);
+      const least = decodeRows === 0 ? stepRows >> 1 : leastRows;
       return Math.max(1, Math.min(stepRows - decodeRows, Math.max(least, rows)));
     },
     observe(decodeRows, promptRows, milliseconds) {

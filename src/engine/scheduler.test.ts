@@ -134,6 +134,6 @@ test("a step's prompt rows cost about what its decodes cost", () => {
   }
   assert.equal(pacing.promptRows(8), 18);
   assert.equal(pacing.promptRows(9), 18, "nine decodes were never seen");
-  for (let step = 0; step < 20; step++) pacing.observe(0, 100, 200);
-  assert.equal(pacing.promptRows(0), 125, "a quarter of a second of prompts");
+  for (let step = 0; step < 20; step++) pacing.observe(0, 100, 250);
+  assert.equal(pacing.promptRows(0), 200, "half a second of prompts");
 });
