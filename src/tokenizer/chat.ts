@@ -106,7 +106,7 @@ function usesBuiltIn({ controlIds, templates }: Pick<ChatSource, "controlIds" | 
   return (
     CHAT_TOKENS.every((name) => controlIds.has(name)) &&
     templates.withTools === undefined &&
-    (usual === undefined || usual === INTERNLM2_TEMPLATE || usual === PUBLISHED_INTERNLM2)
+    (usual === undefined || usual === INTERNLM2_TEMPLATE || usual.replaceAll("\n", "\\n") === PUBLISHED_INTERNLM2)
   );
 }
 
