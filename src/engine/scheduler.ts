@@ -10,8 +10,8 @@ import { pagesFor } from "./cache.ts";
 import { createMemory } from "./memory.ts";
 import { createPacing } from "./pacing.ts";
 import type { Runner } from "./runner.ts";
-import { beforeInLine, type Sequence } from "./sequence.ts";
-import type { Speculator } from "./speculation.ts";
+import { line, missing, order, type Sequence } from "./sequence.ts";
+import { adaptDrafts, firstDraftLength, maxDraftLength, noDrafts, type Speculator } from "./speculation.ts";
 import type { Task } from "./task.ts";
 
 export type SchedulerStatistics = Omit<EngineStatistics, "weightBytes" | "cacheBytes">;
@@ -37,11 +37,8 @@ export interface SchedulerOptions {
 
 /** A sequence waits for another that is computing a prefix of it, where that saves at least so many ids. */
 const worthWaiting = pageTokens;
-/** Most ids proposed for a sequence, and rows of a step that are spent on guesses. */
-const maxDraftLength = 8;
-const firstDraftLength = 4;
+/** Rows of a step that are spent on guesses. */
 const maxDraftRows = 32;
-const noDrafts: readonly number[] = [];
 
 export function createScheduler(runner: Runner, options: SchedulerOptions = {}): Scheduler {
   const { maxSequences = 64, stepRows = 256, prefixCache = true, speculator } = options;
@@ -317,7 +314,7 @@ export function createScheduler(runner: Runner, options: SchedulerOptions = {}):
       const reached = sequence.computed + sequence.rows;
       // Each row that counted has brought an id; the last one's is not computed yet.
       const accepted = Math.min(drafts.length, task.ids.length - 1 - reached);
-      if (drafts.length > 0) adapt(sequence, accepted);
+      if (drafts.length > 0) adaptDrafts(sequence, accepted);
       finish(sequence, reached + accepted);
       memory.publish(sequence);
     }
@@ -332,31 +329,6 @@ export function createScheduler(runner: Runner, options: SchedulerOptions = {}):
     ...counters,
   });
   return { add, cancel, statistics };
-}
-
-/** Ids that are not computed yet. */
-function missing({ task, computed }: Sequence): number {
-  return task.ids.length - computed;
-}
-
-/** Puts a sequence where it belongs in line. */
-function line(sequences: Sequence[], sequence: Sequence): void {
-  let place = sequences.length;
-  while (place > 0 && beforeInLine(sequence, sequences[place - 1]!) < 0) place--;
-  sequences.splice(place, 0, sequence);
-}
-
-/** Sequences that share an adapter or a rotation next to each other, so that their rows run together. */
-function order(sequences: Sequence[]): Sequence[] {
-  if (sequences.every(({ task, rope }) => !task.adapter && !rope)) return sequences;
-  return sequences.sort((left, right) => (left.space < right.space ? -1 : left.space > right.space ? 1 : 0));
-}
-
-/** Guesses that were all right lead to longer ones, and the other way round. */
-function adapt(sequence: Sequence, accepted: number): void {
-  const { drafts } = sequence;
-  if (accepted >= drafts.length) sequence.draftLength = Math.min(maxDraftLength, sequence.draftLength + 2);
-  else sequence.draftLength = Math.max(1, Math.min(sequence.draftLength, accepted + 1));
 }
 
 /** Tokens that a runner's cache holds. */

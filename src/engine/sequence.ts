@@ -36,6 +36,24 @@ export interface Sequence {
 }
 
 /** Higher priority first, then order of arrival. */
-export function beforeInLine(left: Sequence, right: Sequence): number {
+function beforeInLine(left: Sequence, right: Sequence): number {
   return right.task.priority - left.task.priority || left.number - right.number;
+}
+
+/** Ids that are not computed yet. */
+export function missing({ task, computed }: Sequence): number {
+  return task.ids.length - computed;
+}
+
+/** Puts a sequence where it belongs in line. */
+export function line(sequences: Sequence[], sequence: Sequence): void {
+  let place = sequences.length;
+  while (place > 0 && beforeInLine(sequence, sequences[place - 1]!) < 0) place--;
+  sequences.splice(place, 0, sequence);
+}
+
+/** Sequences that share an adapter or a rotation next to each other, so that their rows run together. */
+export function order(sequences: Sequence[]): Sequence[] {
+  if (sequences.every(({ task, rope }) => !task.adapter && !rope)) return sequences;
+  return sequences.sort((left, right) => (left.space < right.space ? -1 : left.space > right.space ? 1 : 0));
 }

@@ -16,6 +16,18 @@ export interface Speculator {
   readonly follows: boolean;
 }
 
+/** Most ids proposed for a sequence at once, and those of its first guess. */
+export const maxDraftLength = 8;
+export const firstDraftLength = 4;
+export const noDrafts: readonly number[] = [];
+
+/** Guesses that were all right lead to longer ones, and the other way round. */
+export function adaptDrafts(sequence: Sequence, accepted: number): void {
+  const { drafts } = sequence;
+  if (accepted >= drafts.length) sequence.draftLength = Math.min(maxDraftLength, sequence.draftLength + 2);
+  else sequence.draftLength = Math.max(1, Math.min(sequence.draftLength, accepted + 1));
+}
+
 /** Prompt lookup: what followed the same few ids earlier in the sequence. */
 export function promptLookup(): Speculator {
   return {

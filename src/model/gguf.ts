@@ -140,8 +140,8 @@ function inSourceOrder<Numbers extends Float32Array | Uint8Array<ArrayBuffer>>(
 }
 
 /**
- * Bytes that the weights of a file take in memory: the embedding's table as it is stored, other matrices as the kernels lay
- * them out, which may be larger, and floats.
+ * Bytes that the weights of a file take in memory: the embedding's table as it is stored, and once more where it is the
+ * output layer too; other matrices as the kernels lay them out, which may be larger; and floats.
  */
 export function ggufBytesInMemory(file: GgufFile, kernels: Kernels): number {
   const inputs = 256;
@@ -151,7 +151,10 @@ export function ggufBytesInMemory(file: GgufFile, kernels: Kernels): number {
   for (const [name, { type, shape, begin, end }] of file.tensors) {
     const scheme = schemeOf[type];
     const count = sizeOf(shape);
-    if (name === "token_embd.weight" || type === "F16" || type === "BF16") total += end - begin;
+    const isTable = name === "token_embd.weight";
+    if (isTable) total += end - begin;
+    if (isTable && file.tensors.has("output.weight")) continue;
+    if (type === "F16" || type === "BF16") total += end - begin;
     else if (!scheme) total += count * Float32Array.BYTES_PER_ELEMENT;
     else {
       let bytes = perWeight.get(scheme);
