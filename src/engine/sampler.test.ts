@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { loadKernels } from "../kernels/index.ts";
 import { share } from "./exponential.ts";
 import { createMask, emptyWords, setBit } from "./grammar/mask.ts";
 import { logProbability, tokenLogprob } from "./logprobs.ts";
@@ -58,8 +59,8 @@ test("frequencies follow the softmax, and repeat by seed", () => {
   const logits = Float32Array.from([0.5, 0.25, 0.125, 0.125], Math.log);
   const counts = new Array<number>(4).fill(0);
   for (let position = 0; position < 20_000; position++) counts[choose(logits, plain, position)]!++;
-  for (const [id, share] of [0.5, 0.25, 0.125, 0.125].entries()) {
-    assert.ok(Math.abs(counts[id]! / 20_000 - share) < 0.015, `token ${id}: ${counts[id]}`);
+  for (const [id, expected] of [0.5, 0.25, 0.125, 0.125].entries()) {
+    assert.ok(Math.abs(counts[id]! / 20_000 - expected) < 0.015, `token ${id}: ${counts[id]}`);
   }
   assert.equal(choose(logits, plain, 77), choose(logits, plain, 77));
 });
@@ -186,6 +187,22 @@ test("log-probabilities are the log-softmax and sum to one", () => {
   for (let id = 0; id < row.length; id++) sum += Math.exp(logProbability(row, id));
   assert.ok(Math.abs(sum - 1) < 1e-12);
   assert.ok(Math.abs(logProbability(Float32Array.of(0, 0), 1) + Math.log(2)) < 1e-15);
+});
+
+test("with kernels the choice is the same, and what is no number is found all the same", () => {
+  const kernels = loadKernels();
+  const size = 4099;
+  const [fast, plainly] = [createSampler(size, kernels), createSampler(size)];
+  for (let seed = 0; seed < 20; seed++) {
+    const row = Float32Array.from({ length: size }, (_, id) => Math.round(uniform(seed, id) * 300) - 150);
+    for (const options of [{ ...plain, temperature: 0 }, plain, { ...plain, topK: 3 }]) {
+      assert.equal(fast.choose(row, options, seed), plainly.choose(row, options, seed));
+    }
+    row[seed * 200] = seed % 2 ? NaN : Infinity;
+    for (const sampler of [fast, plainly]) {
+      assert.throws(() => sampler.choose(row, plain, 0), { name: "Failure", kind: "numeric" });
+    }
+  }
 });
 
 test("logits that are not numbers are an error, never a token", () => {

@@ -4,7 +4,7 @@
 // Each stage works with the shares that the one before has left. The random number is a function of (seed, position)
 // alone and every sum runs in the order of ids, so a choice never depends on what else is running.
 import { Failure } from "../protocol/errors.ts";
-import type { Floats } from "../kernels/kernels.ts";
+import type { Floats, Kernels } from "../kernels/kernels.ts";
 import { farthest, share } from "./exponential.ts";
 import type { TokenMask } from "./grammar/mask.ts";
 import type { Penalties } from "./penalties.ts";
@@ -42,8 +42,11 @@ export interface Sampler {
 /** Weights are summed in blocks of this many, so that a drawn number is found in two short walks. */
 const block = 256;
 
-/** A sampler for rows of at most `vocabSize` logits; it owns its scratch memory and is used by one row at a time. */
-export function createSampler(vocabSize: number): Sampler {
+/**
+ * A sampler for rows of at most `vocabSize` logits; it owns its scratch memory and is used by one row at a time.
+ * With kernels the largest logit is found by theirs, to the same index.
+ */
+export function createSampler(vocabSize: number, kernels?: Pick<Kernels, "argmax" | "sumSquares">): Sampler {
   /** The row after penalties, where there are any. */
   const changed = new Float32Array(vocabSize);
   /** What may be chosen: all ids, the rest at -Infinity, or a few, with their ids beside. */
@@ -52,6 +55,15 @@ export function createSampler(vocabSize: number): Sampler {
   const weights = new Float64Array(vocabSize);
   const sums = new Float64Array(Math.ceil(vocabSize / block) + 1);
   const pool = createPool(vocabSize);
+
+  const place = new Int32Array(1);
+
+  function largestOf(row: Float32Array, count: number, whole: boolean, idAt: (index: number) => number): number {
+    // A sum that is finite says that every logit is; else the slow way finds out which one is not.
+    if (!kernels || !whole || !Number.isFinite(kernels.sumSquares(row))) return largest(row, count, idAt);
+    kernels.argmax(place, row, 1, count);
+    return place[0]!;
+  }
 
   /** An index drawn from all values, without any cut. */
   function drawPlain(row: Float32Array, count: number, maximum: number, temperature: number, random: number): number {
@@ -105,7 +117,7 @@ export function createSampler(vocabSize: number): Sampler {
       }
     }
     const idAt = (index: number): number => (sparse ? ids[index]! : index);
-    const best = largest(row, count, idAt);
+    const best = largestOf(row, count, mask === undefined, idAt);
     const { temperature, topK, topP, minP, typicalP } = options;
     if (temperature === 0) return idAt(best);
     const maximum = row[best]!;
@@ -125,20 +137,42 @@ export function createSampler(vocabSize: number): Sampler {
 
 /** Index of the largest of the first `count` logits, the first on a tie. */
 function largest(row: Float32Array, count: number, idAt: (index: number) => number): number {
-  let best = -1;
   let maximum = -Infinity;
-  for (let index = 0; index < count; index++) {
-    const logit = row[index]!;
-    if (logit > maximum) {
-      maximum = logit;
-      best = index;
-    } else if (logit !== logit) {
-      const id = idAt(index);
-      throw new Failure("numeric", `The logit of token ${id} is not a number.`, "The checkpoint's weights are broken.");
+  let index = 0;
+  /** What is rare: a new maximum, or no number. */
+  function look(end: number): void {
+    for (; index < end; index++) {
+      const logit = row[index]!;
+      if (logit > maximum) maximum = logit;
+      else if (Number.isNaN(logit)) {
+        const id = idAt(index);
+        throw new Failure(
+          "numeric",
+          `The logit of token ${id} is not a number.`,
+          "The checkpoint's weights are broken.",
+        );
+      }
     }
   }
-  if (best < 0 || maximum === Infinity) {
+  // Eight at once are below what was largest so far, nearly always; comparisons with what is no number are false.
+  for (; index + 8 <= count; index += 8) {
+    const m = maximum;
+    const below =
+      row[index]! <= m &&
+      row[index + 1]! <= m &&
+      row[index + 2]! <= m &&
+      row[index + 3]! <= m &&
+      row[index + 4]! <= m &&
+      row[index + 5]! <= m &&
+      row[index + 6]! <= m &&
+      row[index + 7]! <= m;
+    if (below) continue;
+    look(index + 8);
+    index -= 8;
+  }
+  look(count);
+  if (Math.abs(maximum) === Infinity) {
     throw new Failure("numeric", `No finite logit among ${count} tokens.`, "The checkpoint's weights are broken.");
   }
-  return best;
+  return row.indexOf(maximum);
 }

@@ -230,7 +230,7 @@ test("keywords that cannot be guaranteed are refused by name and place", () => {
     [{ $ref: "#/$defs/missing" }, /which is not there/],
     [{ allOf: [{ pattern: "a" }, { pattern: "b" }] }, /two different "pattern"/],
     [{ allOf: [{ $ref: "#" }, { minLength: 2 }] }, /or one with itself/],
-    [{ if: { type: "null" }, then: false }, /# uses "if"/],
+    [{ if: { type: "null" }, else: false }, /# uses "if"/],
     [{ type: "object", patternProperties: { a: true, b: true } }, /"patternProperties" with several/],
     [{ type: "object", dependentRequired: { a: ["b"] } }, /"dependentRequired"/],
     [{ type: "array", contains: { type: "null" } }, /"contains"/],

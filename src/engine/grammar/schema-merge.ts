@@ -19,11 +19,11 @@ export interface Merger {
 }
 
 /** The schemas, without combinators, of which any one is enough. */
-export function alternatives(root: unknown, path: string, merger: Merger): Schema[] {
+export function alternatives(root: unknown, path: string, merger: Merger): readonly Schema[] {
   const { resolve, checkOneOf } = merger;
   const refuse: Merger["refuse"] = merger.refuse;
 
-  function expand(schema: unknown, depth: number): Schema[] {
+  function expand(schema: unknown, depth: number): readonly Schema[] {
     if (schema === true) return [{}];
     if (schema === false) return [];
     if (!isObject(schema)) refuse(path, "has a part that is not an object or a boolean");
@@ -31,7 +31,7 @@ export function alternatives(root: unknown, path: string, merger: Merger): Schem
     const plain = Object.fromEntries(
       Object.entries(schema).filter(([keyword]) => !(combinators as readonly string[]).includes(keyword)),
     );
-    let found: Schema[] = [plain];
+    let found: readonly Schema[] = [plain];
     for (const keyword of combinators) {
       if (!(keyword in schema)) continue;
       if (keyword === "$ref") {
@@ -55,7 +55,7 @@ export function alternatives(root: unknown, path: string, merger: Merger): Schem
     if (left.length * right.length > maxAlternatives) {
       refuse(path, `stands for over ${maxAlternatives} alternatives`, "Write them out as one anyOf.");
     }
-    return left.flatMap((one) => right.flatMap((other) => merge(one, other) ?? []));
+    return left.flatMap((one) => right.map((other) => merge(one, other)).filter((each) => each !== undefined));
   }
 
   /** Undefined where nothing is valid for both. */

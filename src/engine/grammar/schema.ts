@@ -46,6 +46,9 @@ const typeKeywords: Record<string, readonly string[]> = {
   null: [],
 };
 
+/** Keywords that are checked for each value of an `enum`. */
+const besideValues = new Set(["const", "enum", "type", "minLength", "maxLength", "pattern", ...typeKeywords.number!]);
+
 const day = String.raw`\d{4}-((0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)`;
 const time = String.raw`([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)`;
 /** Formats that can be guaranteed, as patterns of the whole string; each is a part of what the format allows. */
@@ -104,8 +107,7 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
       return choice(...branches.map((branch, index) => visit(branch, `${path}/${keyword}/${index}`, depth + 1)));
     }
     if ("const" in schema || "enum" in schema) {
-      const checked = ["const", "enum", "type", ...typeKeywords.number!, "minLength", "maxLength", "pattern"];
-      const other = keywords.find((keyword) => !checked.includes(keyword));
+      const other = keywords.find((keyword) => !besideValues.has(keyword));
       const name = "const" in schema ? "const" : "enum";
       if (other) refuse(path, `uses "${other}" beside "${name}", which constrained decoding does not support`);
       if (!("const" in schema) && !Array.isArray(schema.enum)) refuse(path, 'has an "enum" that is not an array');
