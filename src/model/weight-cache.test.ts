@@ -44,7 +44,7 @@ function ask(cache: WeightCache) {
     cache.weight("low", () => count(kernels.packQuantized(blocks, outputs, inputs, "q8_0"))),
   ];
   const bytes = cache.bytes("table", () => count(table));
-  return { made, bytes, products: weights.map(multiply) };
+  return { made, bytes, weights, products: weights.map(multiply) };
 }
 
 function multiply(weight: PackedWeight): Float32Array {
@@ -89,6 +89,17 @@ test("what was made once is found again, to the bit", async () => {
   assert.deepEqual(second.bytes, table);
   assert.equal(await cache.save(), false, "there is nothing new to keep");
   assert.equal(readdirSync(directory).length, 1);
+});
+
+test("once kept, weights in use lie in the mapped file, to the bit", async () => {
+  const cache = place().openCache();
+  const { weights, products } = ask(cache);
+  const before = weights.map(({ data }) => data.buffer);
+  await cache.save();
+  const [mapped, ...others] = weights.map(({ data }) => data.buffer);
+  assert.ok(!before.includes(mapped!));
+  for (const other of others) assert.equal(other, mapped, "one mapping for all");
+  assert.deepEqual(weights.map(multiply), products);
 });
 
 test("what is missing is made and kept beside the rest", async () => {

@@ -19,8 +19,9 @@ export interface WeightCache {
   /** Bytes of this name, likewise. Nobody may write to them. */
   bytes(name: string, make: () => Uint8Array): Uint8Array;
   /**
-   * Keeps what was made, for the next run, while this one goes on. To be called when all weights were asked for. True
-   * where a file was written; false where nothing was made, or where it cannot be kept. Never rejects.
+   * Keeps what was made, for the next run, while this one goes on; then the weights lie in the mapped file too. To be
+   * called when all weights were asked for. True where a file was written; false where nothing was made, or where it
+   * cannot be kept. Never rejects.
    */
   save(): Promise<boolean>;
 }
@@ -83,10 +84,22 @@ export function openWeightCache(
     },
     async save() {
       const total = [...entries.values()].reduce((sum, found) => sum + bytesOf(found).length, 0);
-      if (!made || total < minBytes) return false;
-      return await writeEntries(path, key, entries, maxBytes);
+      if (!made || total < minBytes || !(await writeEntries(path, key, entries, maxBytes))) return false;
+      moveInto(entries, open(path, key, kernels.name));
+      return true;
     },
   };
+}
+
+/** Weights in use turn to the mapped bytes, equal ones: what they held is free, and this process shares too. */
+function moveInto(entries: ReadonlyMap<string, CacheEntry>, mapped: ReadonlyMap<string, CacheEntry> | undefined): void {
+  for (const [name, entry] of entries) {
+    const kept = mapped?.get(name);
+    if (!("scheme" in entry) || kept === undefined || !("scheme" in kept)) continue;
+    if (entry.scheme === kept.scheme && entry.data.byteLength === kept.data.byteLength) {
+      (entry as { data: PackedWeight["data"] }).data = kept.data;
+    }
+  }
 }
 
 function make<Result>(_name: string, fresh: () => Result): Result {
