@@ -1,21 +1,16 @@
 // The product by low-bit weights: activations rounded to int8, then panels in tiles.
 #include "lowbit.h"
 
-#include "lowbit_tile.h"
-#include "lowbit_unpack.h"
+#include "lowbit_few.h"
 #include "pool.h"
 
 namespace lianlu::LIANLU_ISA {
 
 namespace {
 
-/** From this many tiles of rows on, q4_0 is unpacked once for all instead of in each. */
-constexpr long unpackTiles = 4;
-/** Bytes that a single row asks memory for ahead of its reading: pages end where the processor's own foresight does. */
-constexpr long rowAhead = 4096;
 /** Rows that one claim of work takes at most: their activations stay in the second-level cache. */
 constexpr long claimRows = 16l * lowBitRows;
-/** Bytes of packed weights that one claim of a single row takes. */
+/** Bytes of packed weights that one claim of few rows takes. */
 constexpr long claimBytes = 128l << 10;
 /** Numbers that one claim of rounding takes. */
 constexpr long claimNumbers = 1l << 14;
@@ -67,11 +62,10 @@ void roundActivations(const RoundedRow& to, const float* x, long blocks, int off
 template <WeightScheme scheme>
 struct LowBitProduct {
   static constexpr Form form = formOf(scheme);
-  /** Whether tiles can read the codes as they are packed. */
-  static constexpr bool direct = scheme == WeightScheme::q8_0 || scheme == WeightScheme::q4_0;
-  static constexpr TileKind packedKind{form.codes == Codes::bytes ? Weights::bytes : Weights::nibbles, form.span, false};
-  static constexpr TileKind unpackedKind{form.codes == Codes::coded ? Weights::unpackedSigned : Weights::unpackedUnsigned, form.span,
-                                         form.hasMinimum()};
+  static constexpr TileKind kind{form.codes == Codes::bytes   ? Weights::bytes
+                                 : form.codes == Codes::coded ? Weights::unpackedSigned
+                                                              : Weights::unpackedUnsigned,
+                                 form.span, form.hasMinimum()};
   /** What an unsigned weight is too high by, as tiles see it. */
   static constexpr int offset = form.codes == Codes::bytes || form.codes == Codes::coded ? weightBias : form.offset;
 
@@ -84,25 +78,25 @@ struct LowBitProduct {
   long panelBytes() const { return form.panelBytes(blocks()); }
   int columns(long panel) const { return (int)least(outputs - panel * panelOutputs, panelOutputs); }
 
-  void rowByPanel(long panel) const {
-    if constexpr (direct) {
-      const uint8_t* from = packed + panel * panelBytes();
-      const long bytes = form.blockBytes();
-      const PanelSpans spans{from + form.scaleBytes(), from, nullptr, bytes, bytes, from + rowAhead, bytes};
-      lowBitTile<1, packedKind>(out + panel * panelOutputs, outputs, columns(panel), x, 0, 0, x.spans, spans, false);
+  /** The rows, at most `most`, by one panel. */
+  template <int most>
+  void fewByPanelOf(long panel) const {
+    if constexpr (most > 1) {
+      if (rows <= most - 2 || rows == 1) return fewByPanelOf<fewTileRows(most - 2)>(panel);
     }
+    fewByPanel<most, scheme>(out + panel * panelOutputs, outputs, columns(panel), (int)rows, x, packed + panel * panelBytes());
   }
 
   /** Rows begin..end by one panel, a chunk of blocks at a time. */
   void rowsByPanel(long panel, long begin, long end, Unpacked& room) const {
     const long tiles = ceilDivide(end - begin, lowBitRows);
-    const bool unpacks = !direct || (form.codes != Codes::bytes && tiles >= unpackTiles);
     for (long first = 0; first < blocks(); first += chunkBlocks) {
       const long count = least(chunkBlocks, blocks() - first), bytes = form.blockBytes();
       const uint8_t* from = packed + panel * panelBytes() + form.panelBytes(first);
-      PanelSpans spans{from + form.scaleBytes(), from, nullptr, bytes, bytes, from + form.panelBytes(count), bytes / form.spans()};
-      if (unpacks) {
-        if constexpr (form.codes != Codes::bytes) unpack<scheme>(room, from, count);
+      const uint8_t* next = from + form.panelBytes(count);
+      PanelSpans spans{from + form.scaleBytes(), from, nullptr, bytes, bytes, next, bytes / form.spans()};
+      if constexpr (form.codes != Codes::bytes) {
+        unpack<scheme>(room, from, count);
         spans.codes = room.codes;
         spans.scales = room.scales;
         spans.minimums = room.minimums;
@@ -113,7 +107,7 @@ struct LowBitProduct {
       for (long t = 0; t < tiles; t++) {
         const long row = begin + (end - begin) * t / tiles, rowsHere = begin + (end - begin) * (t + 1) / tiles - row;
         float* to = out + row * outputs + panel * panelOutputs;
-        const Tile tile = tileOf<lowBitRows>(rowsHere, unpacks);
+        const Tile tile = tileOf<lowBitRows>(rowsHere);
         tile(to, outputs, columns(panel), x, row, first * form.spans(), count * form.spans(), spans, first > 0);
         spans.aheadStep = 0;
       }
@@ -122,32 +116,28 @@ struct LowBitProduct {
 
   using Tile = void (*)(float*, long, int, const Activations&, long, long, long, const PanelSpans&, bool);
 
-  /** The tile of `wanted` rows, which are at most `rows`. */
-  template <int rows>
-  static Tile tileOf(long wanted, bool unpacked) {
-    if constexpr (rows > 1) {
-      if (wanted < rows) return tileOf<rows - 1>(wanted, unpacked);
+  /** The tile of `wanted` rows, which are at most `most`. */
+  template <int most>
+  static Tile tileOf(long wanted) {
+    if constexpr (most > 1) {
+      if (wanted < most) return tileOf<most - 1>(wanted);
     }
-    if constexpr (direct) {
-      if (!unpacked) return lowBitTile<rows, packedKind>;
-    }
-    if constexpr (form.codes == Codes::bytes) return nullptr;
-    else return lowBitTile<rows, unpackedKind>;
+    return lowBitTile<most, kind>;
   }
 
   void run() const {
     const long panels = ceilDivide(outputs, panelOutputs);
     const bool inPlace = rows * outputs * x.inputs <= alone;
-    if (direct && rows == 1) {
+    if (rows <= fewRows) {
       parallelFor(panels, inPlace ? panels : ceilDivide(claimBytes, panelBytes()), [&](long begin, long end, int) {
-        for (long panel = begin; panel < end; panel++) rowByPanel(panel);
+        for (long panel = begin; panel < end; panel++) fewByPanelOf<fewRows>(panel);
       });
       return;
     }
     const ThreadScratch own = threadScratch(sizeof(Unpacked));
     // Claims run over the panels for some rows, then for the next rows: activations stay, weights stream.
-    const long parts = ceilDivide(rows, claimRows), grain = rows > lowBitRows ? 1 : ceilDivide(claimBytes, panelBytes());
-    parallelFor(panels * parts, inPlace ? panels * parts : grain, [&](long begin, long end, int thread) {
+    const long parts = ceilDivide(rows, claimRows);
+    parallelFor(panels * parts, inPlace ? panels * parts : 1, [&](long begin, long end, int thread) {
       for (long claim = begin; claim < end; claim++) {
         const long part = claim / panels;
         Unpacked& room = *static_cast<Unpacked*>(own.of(thread));
@@ -166,19 +156,26 @@ void matmulPacked(float* out, const float* x, const uint8_t* packed, long rows, 
   withScheme(scheme, [&](auto is) {
     using Product = LowBitProduct<decltype(is)::scheme>;
     const long blocks = inputs / blockSize, spans = inputs / Product::form.span;
-    char* room = static_cast<char*>(sharedScratch((size_t)(rows * (inputs + 8 * spans) + 64)));
+    // With the zeros that fill a tile up.
+    const long held = rows > fewRows ? rows : fewTileRows(rows);
+    char* room = static_cast<char*>(sharedScratch((size_t)(held * (inputs + 8 * spans) + 64)));
     float* scales = reinterpret_cast<float*>(room);
     // Starts or sums, whichever the form needs.
-    char* rest = reinterpret_cast<char*>(scales + rows * spans);
+    char* rest = reinterpret_cast<char*>(scales + held * spans);
     int32_t* starts = reinterpret_cast<int32_t*>(rest);
     float* sums = reinterpret_cast<float*>(rest);
-    int8_t* levels = reinterpret_cast<int8_t*>(rest + rows * spans * 4);
+    int8_t* levels = reinterpret_cast<int8_t*>(rest + held * spans * 4);
     parallelFor(rows, ceilDivide(claimNumbers, inputs), [&](long begin, long end, int) {
       for (long r = begin; r < end; r++) {
         const RoundedRow to{levels + r * inputs, scales + r * spans, starts + r * spans, sums + r * spans};
         roundActivations<decltype(is)::scheme>(to, x + r * inputs, blocks, Product::offset);
       }
     });
+    for (long r = rows; r < held; r++) {
+      memset(levels + r * inputs, 0, (size_t)inputs);
+      memset(scales + r * spans, 0, (size_t)spans * sizeof(float));
+      memset(starts + r * spans, 0, (size_t)spans * sizeof(int32_t));
+    }
     Product{out, packed, rows, outputs, {levels, scales, starts, sums, inputs, spans}}.run();
   });
 }

@@ -35,10 +35,10 @@ struct Activations {
 };
 
 /**
- * How a panel's codes lie. bytes and nibbles: as they are packed, with half-precision scales for 32 inputs. unpackedSigned
- * and unpackedUnsigned: a byte a code, with float scales.
+ * How a panel's codes lie, a byte each. bytes: as they are packed, with half-precision scales for 32 inputs. unpackedSigned
+ * and unpackedUnsigned: with float scales.
  */
-enum class Weights { bytes, nibbles, unpackedSigned, unpackedUnsigned };
+enum class Weights { bytes, unpackedSigned, unpackedUnsigned };
 
 /** What a tile is made for. */
 struct TileKind {
@@ -62,33 +62,18 @@ struct PanelSpans {
 /** The fours of one span: adds them to the integers of each row, in `chains` sums of their own where few rows leave time. */
 template <int rows, int chains, TileKind kind>
 LIANLU_INLINE void addFours(vi (*integers)[lowBitVectors][chains], const uint8_t* codes, const int8_t* levels, long inputs) {
-  constexpr bool nibbles = kind.weights == Weights::nibbles;
-  constexpr bool isSigned = kind.weights == Weights::bytes || kind.weights == Weights::unpackedSigned;
-  constexpr int pairs = (int)kind.span / 8;
   LIANLU_UNROLL
-  for (int f = 0; f < pairs; f++) {
-    vb w[2][lowBitVectors];
+  for (int f = 0; f < (int)kind.span / 4; f++) {
+    vb w[lowBitVectors];
     LIANLU_UNROLL
-    for (int u = 0; u < lowBitVectors; u++) {
-      if constexpr (nibbles) {
-        const vb both = loadBytes(codes + f * fourBytes + u * vectorBytes);
-        w[0][u] = lowNibbles(both);
-        w[1][u] = highNibbles(both);
-      } else {
-        w[0][u] = loadBytes(codes + f * fourBytes + u * vectorBytes);
-        w[1][u] = loadBytes(codes + (f + pairs) * fourBytes + u * vectorBytes);
-      }
-    }
+    for (int u = 0; u < lowBitVectors; u++) w[u] = loadBytes(codes + f * fourBytes + u * vectorBytes);
     LIANLU_UNROLL
-    for (int odd = 0; odd < 2; odd++) {
+    for (int i = 0; i < rows; i++) {
+      const vi four = broadcastFour(levels + i * inputs + 4 * f);
       LIANLU_UNROLL
-      for (int i = 0; i < rows; i++) {
-        const vi four = broadcastFour(levels + i * inputs + 4 * (f + odd * pairs));
-        LIANLU_UNROLL
-        for (int u = 0; u < lowBitVectors; u++) {
-          vi& to = integers[i][u][odd % chains];
-          to = isSigned ? dotBytes(to, w[odd][u], four) : dotNibbles(to, w[odd][u], four);
-        }
+      for (int u = 0; u < lowBitVectors; u++) {
+        vi& to = integers[i][u][f % chains];
+        to = kind.weights == Weights::unpackedUnsigned ? dotNibbles(to, w[u], four) : dotBytes(to, w[u], four);
       }
     }
   }
@@ -99,7 +84,7 @@ template <int rows, TileKind kind>
 void lowBitTile(float* out, long outStep, int columns, const Activations& x, long row, long first, long count,
                 const PanelSpans& panel, bool accumulate) {
   constexpr int chains = rows <= 2 ? 2 : 1;
-  constexpr bool halves = kind.weights == Weights::bytes || kind.weights == Weights::nibbles;
+  constexpr bool halves = kind.weights == Weights::bytes;
   for (int v = 0; v < 2; v += lowBitVectors) {
     const int width = columns - v * lanes;
     if (width <= 0) return;
