@@ -105,7 +105,10 @@ async function open(
     ...(tokenizer !== undefined && { tokenizer }),
     ...(threads !== undefined && { threads }),
   };
-  if (!/^https?:/.test(target)) return load(resolveModel(target), { worker: true, onNote, ...given });
+  if (!/^https?:/.test(target)) {
+    const path = resolveModel(target);
+    return load(path, { worker: true, onNote, ...given, ...(path !== target && { id: target }) });
+  }
   const [name] = Object.keys(given);
   if (name !== undefined) {
     throw new Failure("usage", `--${name} is for a model on this machine.`, "Give it to `lianlu serve` instead.");

@@ -33,7 +33,10 @@ export default defineCommand({
   options: {
     port: { type: "integer", min: 0, max: 65535, default: defaultPort, help: "port to listen on; 0 takes a free one" },
     host: { type: "string", default: "127.0.0.1", help: "address to listen on; give --api-key where others reach it" },
-    name: { type: "strings", help: "a model's id for clients, in the order of MODEL; else the last part of its path" },
+    name: {
+      type: "strings",
+      help: "a model's id for clients, in the order of MODEL; else its fetched name or the last part of its path",
+    },
     apiKey: {
       type: "strings",
       placeholder: "KEY",
@@ -98,7 +101,7 @@ export default defineCommand({
         "Serve the model alone, or load adapters by name with --adapters.",
       );
     }
-    const names = nameModels(paths, options.name);
+    const names = nameModels(positionals, paths, options.name);
     const models = paths.map((path, index) =>
       modelSource(path, names[index]!, note, {
         ...(adapter !== undefined && { adapter }),
@@ -138,7 +141,7 @@ export default defineCommand({
 });
 
 /** What each model is called. Throws Failure("usage") where two have one name. */
-function nameModels(paths: readonly string[], given: readonly string[]): string[] {
+function nameModels(asked: readonly string[], paths: readonly string[], given: readonly string[]): string[] {
   if (given.length > paths.length) {
     throw new Failure(
       "usage",
@@ -146,7 +149,10 @@ function nameModels(paths: readonly string[], given: readonly string[]): string[
       "Give one for each.",
     );
   }
-  const names = paths.map((path, index) => given[index] ?? basename(resolve(path)));
+  // A fetched model has a name already.
+  const names = paths.map(
+    (path, index) => given[index] ?? (asked[index] === path ? basename(resolve(path)) : asked[index]!),
+  );
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice === undefined) return names;
   throw new Failure("usage", `Two models are named ${twice}.`, "Give each a --name of its own, in their order.");
