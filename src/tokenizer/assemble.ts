@@ -47,8 +47,9 @@ export function assembleTokenizer(parts: TokenizerParts): Tokenizer {
     ...(parts.addsLeadingSpace ? { addsLeadingSpace: true as const } : {}),
     chatDialect: chatDialectOf({ controlIds, templates, hasText: (text) => texts.has(text) }),
     encode,
-    decode(ids) {
-      const text = fromUtf8(joinBytes(ids, tokenBytes));
+    decode(ids, { controls = "omit" } = {}) {
+      const bytesOf = controls === "write" ? (id: number) => tokens[id]?.bytes ?? NO_BYTES : tokenBytes;
+      const text = fromUtf8(joinBytes(ids, bytesOf));
       return parts.addsLeadingSpace && text.startsWith(" ") ? text.slice(1) : text;
     },
     tokenBytes,

@@ -82,6 +82,7 @@ test("decoding broken sequences is TextDecoder's, and control tokens are omitted
     assert.equal(tokenizer.decode(ids), new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes));
   }
   assert.equal(tokenizer.decode([1, ...tokenizer.encode("春"), 4, 2]), "春");
+  assert.equal(tokenizer.decode([1, ...tokenizer.encode("春"), 4], { controls: "write" }), "<s>春<|im_end|>");
   assert.equal(tokenizer.tokenBytes(1).length, 0);
 });
 

@@ -108,11 +108,14 @@ function precompiled(table: Uint8Array, origin: string): Normalizer {
   const segments = (text: string) => Array.from(segmenter.segment(text), ({ segment }) => convert(segment)).join("");
   // Between two printable ASCII characters there is always a boundary, so only the rest needs the segmenter.
   const others = /[ -~]?[^ -~]+(?:[ -~][^ -~]+)*[ -~]?/g;
+  const printable = Array.from({ length: 95 }, (_, index) => String.fromCharCode(32 + index));
+  const keepsPlain = printable.every((character) => convert(character) === character);
   return (text) => {
     let result = "";
     let position = 0;
     const plain = (stretch: string) => {
-      for (const character of stretch) result += convert(character);
+      if (keepsPlain) result += stretch;
+      else for (const character of stretch) result += convert(character);
     };
     for (const match of text.matchAll(others)) {
       plain(text.slice(position, match.index));

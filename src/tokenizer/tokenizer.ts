@@ -20,6 +20,11 @@ export interface ChatOptions {
  */
 export type ChatDialect = "internlm2" | "llama3" | "hermes" | "plain";
 
+export interface DecodeOptions {
+  /** "write" puts control tokens' names into the text. Default "omit". */
+  controls?: "omit" | "write";
+}
+
 export interface Tokenizer {
   /** SHA-256 (hex) of the vocabulary: equal where the same ids mean the same bytes. */
   readonly id: string;
@@ -39,8 +44,8 @@ export interface Tokenizer {
    * Lone surrogates are encoded as U+FFFD.
    */
   encode(text: string): Int32Array;
-  /** Text of ids; control tokens are omitted, and bytes that are no UTF-8 become U+FFFD as in TextDecoder. */
-  decode(ids: ArrayLike<number>): string;
+  /** Text of ids; control tokens are omitted by default, and bytes that are no UTF-8 become U+FFFD as in TextDecoder. */
+  decode(ids: ArrayLike<number>, options?: DecodeOptions): string;
   /** The bytes that a token stands for; empty for control tokens. */
   tokenBytes(id: number): Uint8Array;
   isControl(id: number): boolean;

@@ -44,6 +44,8 @@ export function createUnigram({ pieces, single, leastScore, fallback }: UnigramO
   }
   least = leastScore ?? least;
   const nodeIds = Int32Array.from(ids);
+  // The first step, which every character takes, goes without hashing.
+  const firstNodes = Int32Array.from({ length: 0x10000 }, (_, unit) => children.get(0, unit));
   const nodeScores = Float64Array.from(scores);
   const round = single ? Math.fround : (value: number) => value;
   const unknownScore = round((Number.isFinite(least) ? least : 0) - UNKNOWN_PENALTY);
@@ -61,7 +63,7 @@ export function createUnigram({ pieces, single, leastScore, fallback }: UnigramO
       let covered = false;
       let node = 0;
       for (let end = start; end < size;) {
-        node = children.get(node, text.charCodeAt(end));
+        node = node === 0 ? firstNodes[text.charCodeAt(end)]! : children.get(node, text.charCodeAt(end));
         if (node < 0) break;
         end++;
         const id = nodeIds[node]!;
