@@ -28,7 +28,7 @@ import { checkNumbers, penaltiesOf, samplingOf } from "./sampling.ts";
 export const contextLengthExceeded = "context_length_exceeded";
 
 /** Constraints are kept for this many schemas; one that has grown over the limit of states is made anew. */
-const maxKeptConstraints = 8;
+const maxKeptConstraints = 32;
 const maxStates = 20_000;
 
 export interface Prepared {
@@ -187,6 +187,8 @@ function chosenTools({
   toolChoice = "auto",
 }: Pick<GenerateRequest, "tools" | "toolChoice">): readonly ToolDefinition[] {
   if (toolChoice === "none") return [];
+  const twice = tools.find(({ name }, index) => tools.findIndex((other) => other.name === name) < index);
+  if (twice) throw new Failure("input", `The request has two tools "${twice.name}".`, "Give each a name of its own.");
   if (toolChoice === "auto") return tools;
   if (tools.length === 0) throw new Failure("input", "A tool call is required, and the request has no tools.");
   if (toolChoice === "required") return tools;
