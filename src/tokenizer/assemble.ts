@@ -16,7 +16,7 @@ export interface TokenizerParts {
   bosId: number | undefined;
   eosId: number;
   padId: number | undefined;
-  /** More ids that end an answer. */
+  /** More ids that end an answer; those outside the vocabulary are ignored. */
   stopIds?: readonly number[];
   templates: ChatTemplates;
   /** bos_token, eos_token ...: what templates call the control tokens. */
@@ -43,7 +43,7 @@ export function assembleTokenizer(parts: TokenizerParts): Tokenizer {
     bosId: parts.bosId,
     eosId,
     padId: parts.padId,
-    stopIds: [...new Set([eosId, ...turnEnds, ...(parts.stopIds ?? [])])],
+    stopIds: [...new Set([eosId, ...turnEnds, ...(parts.stopIds ?? [])])].filter((id) => id < tokens.length),
     ...(parts.addsLeadingSpace ? { addsLeadingSpace: true as const } : {}),
     chatDialect: chatDialectOf({ controlIds, templates, hasText: (text) => texts.has(text) }),
     encode,

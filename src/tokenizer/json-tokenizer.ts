@@ -28,7 +28,11 @@ export function loadTokenizerJson(path: string): Tokenizer {
   const opened = openTokenizerJson(path);
   const data = byteLevelData(opened);
   if (data !== undefined) {
-    return createByteLevelTokenizer(data, { addBos: opened.addBos, templates: opened.config.templates });
+    return createByteLevelTokenizer(data, {
+      addBos: opened.addBos,
+      stopIds: opened.config.stopIds,
+      templates: opened.config.templates,
+    });
   }
   const { file, unsupported } = opened;
   const normalize = readNormalizer(file.normalizer ?? undefined, unsupported, path);
@@ -71,6 +75,7 @@ export function loadTokenizerJson(path: string): Tokenizer {
     bosId: opened.addBos ? opened.bosId : undefined,
     eosId: opened.eosId,
     padId: opened.padId,
+    stopIds: opened.config.stopIds,
     templates: opened.config.templates,
     names: namesOf(opened.tokens, opened),
   });

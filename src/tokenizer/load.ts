@@ -16,6 +16,8 @@ import type { Tokenizer } from "./tokenizer.ts";
 /** The names under which other tokenizers lie in a directory: SentencePiece's, and llama2.c's. */
 const SENTENCEPIECE_NAMES = ["tokenizer.model", "spiece.model", "sentencepiece.bpe.model"];
 export const LLAMA2C_NAME = "tokenizer.bin";
+/** A quantized model, whose vocabulary is within. */
+const GGUF_NAME = "model.gguf";
 
 /**
  * Loads a tokenizer from a directory, or from a tokenizer.json or SentencePiece .model (with what a checkpoint has
@@ -41,7 +43,7 @@ export function findTokenizerFile(path: string): string {
       "Give a tokenizer.json, a SentencePiece .model, a .gguf with a vocabulary or a .bin of llama2.c.",
     );
   }
-  for (const name of exists ? [TOKENIZER_NAME, ...SENTENCEPIECE_NAMES, LLAMA2C_NAME] : []) {
+  for (const name of exists ? [TOKENIZER_NAME, ...SENTENCEPIECE_NAMES, LLAMA2C_NAME, GGUF_NAME] : []) {
     if (existsSync(join(path, name))) return join(path, name);
   }
   throw new Failure(
@@ -74,6 +76,7 @@ function loadSentencePiece(file: string): Tokenizer {
     eosId: idOf(config.eosToken),
     padId: idOf(config.padToken),
     addBos: config.addBosToken,
+    stopIds: config.stopIds,
     templates: config.templates,
   });
 }

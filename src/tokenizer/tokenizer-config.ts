@@ -1,4 +1,5 @@
-// What lies beside a tokenizer in a checkpoint: tokenizer_config.json, chat templates, added_tokens.json.
+// What lies beside a tokenizer in a checkpoint: tokenizer_config.json, chat templates, added_tokens.json, and the ids
+// that end an answer.
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import { z } from "zod";
@@ -49,6 +50,8 @@ export interface TokenizerConfig {
   /** added_tokens_decoder and added_tokens.json, by id. */
   added: Map<number, TokenEntry>;
   templates: ChatTemplates;
+  /** Ids that end an answer, of generation_config.json and config.json; perhaps of another vocabulary. */
+  stopIds: number[];
 }
 
 /** Reads what there is of it in a directory; all of it may be missing. Throws Failure("input") for a broken file. */
@@ -90,7 +93,17 @@ export function readTokenizerConfig(directory: string): TokenizerConfig {
     tokenizerClass: config.tokenizer_class ?? undefined,
     added,
     templates: readTemplates(directory, config.chat_template),
+    stopIds: ["generation_config.json", "config.json"].flatMap((name) => readStopIds(join(directory, name))),
   };
+}
+
+const stopSchema = z.looseObject({ eos_token_id: z.unknown() });
+
+/** What is no id is left to those who read the model. */
+function readStopIds(path: string): number[] {
+  if (!existsSync(path)) return [];
+  const ids = [parseJsonFile(path, stopSchema).eos_token_id].flat();
+  return ids.filter((id): id is number => Number.isInteger(id) && (id as number) >= 0);
 }
 
 function nameOf(name: z.infer<typeof nameSchema>): string | undefined {

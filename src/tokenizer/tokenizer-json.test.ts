@@ -93,6 +93,13 @@ test("BOS stands before texts as the file or the configuration say", async () =>
   assert.deepEqual([...loadTokenizer(place(JSON.stringify(file), template)).encodeChat([])], [1]);
 });
 
+test("ids that end an answer come from generation_config.json and config.json too", async () => {
+  const dir = place(JSON.stringify(await smallFile()));
+  writeFileSync(join(dir, "generation_config.json"), JSON.stringify({ eos_token_id: [2, 7, 1_000_000, "x"] }));
+  writeFileSync(join(dir, "config.json"), JSON.stringify({ eos_token_id: 8 }));
+  assert.deepEqual(loadTokenizer(dir).stopIds, [2, 4, 7, 8]);
+});
+
 test("added tokens take spaces along, or stand alone, as their flags say", async () => {
   const file = await smallFile();
   const add = (id: number, content: string, flags: object) =>
