@@ -213,6 +213,6 @@ export function toPattern(pattern: unknown): RegExp {
   }
 }
 
-function isObject(value: unknown): value is Schema {
+export function isObject(value: unknown): value is Schema {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

@@ -16,50 +16,12 @@ import {
 import { anyObject, anyValue, colon, comma, exactly, jsonRules, list, quoted, stringCharacter, text } from "./json.ts";
 import { anyNumber, decimals, integers, type Bounds } from "./numbers.ts";
 import { regex } from "./regex.ts";
-import { alternatives, meets, toPattern, type Schema } from "./schema-merge.ts";
+import { disjoint } from "./schema-disjoint.ts";
+import { annotations, besideValues, formats, typeKeywords } from "./schema-keywords.ts";
+import { alternatives, isObject, meets, toPattern, type Schema } from "./schema-merge.ts";
 
 /** Schemas nested deeper than this (references apart) are refused. */
 const maxDepth = 100;
-
-/** These say nothing about what is valid. */
-const annotations = new Set(
-  (
-    "$schema $id $anchor $comment $defs definitions title description default example examples deprecated readOnly " +
-    "writeOnly contentEncoding contentMediaType"
-  ).split(" "),
-);
-const typeKeywords: Record<string, readonly string[]> = {
-  object: [
-    "properties",
-    "required",
-    "additionalProperties",
-    "patternProperties",
-    "propertyNames",
-    "minProperties",
-    "maxProperties",
-  ],
-  array: ["items", "prefixItems", "minItems", "maxItems"],
-  string: ["pattern", "minLength", "maxLength", "format"],
-  number: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"],
-  integer: ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"],
-  boolean: [],
-  null: [],
-};
-
-/** Keywords that are checked for each value of an `enum`. */
-const besideValues = new Set(["const", "enum", "type", "minLength", "maxLength", "pattern", ...typeKeywords.number!]);
-
-const day = String.raw`\d{4}-((0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)`;
-const time = String.raw`([01]\d|2[0-3]):[0-5]\d:[0-5]\d(\.\d{1,6})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)`;
-/** Formats that can be guaranteed, as patterns of the whole string; each is a part of what the format allows. */
-const formats: Record<string, string> = {
-  date: day,
-  time,
-  "date-time": `(${day})T(${time})`,
-  uuid: "[0-9a-f]{8}-[0-9a-f]{4}-[1-8][0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
-  email: "[A-Za-z0-9]([A-Za-z0-9_+-]|\\.[A-Za-z0-9_+-]){0,62}@[A-Za-z0-9]+(-[A-Za-z0-9]+)*(\\.[a-z]{2,12}){1,3}",
-  ipv4: "((25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)\\.){3}(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)",
-};
 
 /** Any JSON object. */
 export function jsonObject(): Grammar {
@@ -196,7 +158,7 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
   }
 
   function checkOneOf(branches: readonly unknown[], path: string): void {
-    if (disjoint(branches)) return;
+    if (disjoint(branches, root)) return;
     refuse(
       path,
       'uses "oneOf" of schemas that are not told apart by type or by a constant property',
@@ -376,52 +338,12 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
     return max;
   }
 
-  /** Whether no value can match two of the branches, as far as can be seen at once. */
-  function disjoint(branches: readonly unknown[]): boolean {
-    const seen = branches.map((branch) => follow(branch));
-    const types = seen.map((branch) =>
-      typeof branch?.type === "string" ? branch.type.replace("integer", "number") : undefined,
-    );
-    if (!types.includes(undefined) && new Set(types).size === types.length) return true;
-    const values = seen.map((branch) => fixedValues(branch)).filter((each) => each !== undefined);
-    if (values.length === seen.length && new Set(values.flat()).size === values.flat().length) return true;
-    const names = Object.keys(isObject(seen[0]?.properties) ? seen[0].properties : {});
-    return names.some((name) => {
-      const tags = seen.map((branch) =>
-        Array.isArray(branch?.required) && branch.required.includes(name) && isObject(branch.properties)
-          ? fixedValues(follow(branch.properties[name]))
-          : undefined,
-      );
-      return !tags.includes(undefined) && new Set(tags.flat()).size === tags.flat().length;
-    });
-  }
-
-  function follow(schema: unknown): Schema | undefined {
-    const name =
-      isObject(schema) && typeof schema.$ref === "string"
-        ? /^#\/(\$defs|definitions)\/([^/]+)$/.exec(schema.$ref)
-        : null;
-    if (!name) return isObject(schema) ? schema : undefined;
-    const definitions = isObject(root) ? root[name[1]!] : undefined;
-    const target = isObject(definitions) ? definitions[name[2]!] : undefined;
-    return isObject(target) ? target : undefined;
-  }
-
   return visit(root, "#", 0);
 }
 
 /** A name as part of a JSON pointer. */
 function escape(name: string): string {
   return name.replaceAll("~", "~0").replaceAll("/", "~1");
-}
-
-function fixedValues(schema: Schema | undefined): string[] | undefined {
-  if (schema && "const" in schema) return [JSON.stringify(schema.const)];
-  return Array.isArray(schema?.enum) ? schema.enum.map((value) => JSON.stringify(value)) : undefined;
-}
-
-function isObject(value: unknown): value is Schema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 function hasType(value: unknown, type: string): boolean {
