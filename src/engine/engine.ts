@@ -48,7 +48,7 @@ export function createEngine(options: EngineOptions): ServedModel {
   }
   const contextLength = Math.min(options.maxPositions, cacheTokens(runner));
   const scheduler = createScheduler(runner, options);
-  const sampler = createSampler(runner.vocabSize);
+  const sampler = createSampler(runner.vocabSize, runner.kernels);
   const usualLength = Math.min(contextLength, options.usualPositions ?? contextLength);
   const prepare = createPreparer(tokenizer, contextLength, usualLength);
   /** How to end each request that is under way. */

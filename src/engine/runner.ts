@@ -34,6 +34,8 @@ export interface RopeRun {
 export type OnOutput = (row: number, values: Floats) => void;
 
 export interface Runner {
+  /** What its logits can be computed on with. */
+  readonly kernels?: Kernels;
   readonly vocabSize: number;
   /** Pages that the cache holds. */
   readonly pages: number;
@@ -121,6 +123,7 @@ export function createRunner(
     }
   }
   return {
+    kernels,
     vocabSize: config.vocabSize,
     pages,
     cacheBytes: cache.reduce((sum, { keys, values }) => sum + keys.byteLength + values.byteLength, 0),
