@@ -32,6 +32,7 @@ test("alone it lists the verbs, and each verb has help with an example", () => {
     "quantize",
     "serve",
     "chat",
+    "convert",
     "agent",
     "show",
     "doctor",

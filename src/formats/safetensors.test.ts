@@ -62,7 +62,7 @@ test("what is written is read back, whatever the order it was given in", () => {
   for (const { name, dtype, shape, bytes } of tensors) {
     const entry = file.tensors.get(name)!;
     assert.deepEqual([entry.dtype, entry.shape], [dtype, shape]);
-    assert.deepEqual(file.bytes(name), new Uint8Array(bytes));
+    assert.deepEqual(file.bytes(name), new Uint8Array(bytes as Uint8Array));
   }
   assert.deepEqual(readFloats(file, "a"), values);
   assert.deepEqual(readFloats(file, "b"), Float32Array.from([1, -2.5, 0, 3.25, 0.00099945068359375, 65536]));

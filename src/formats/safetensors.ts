@@ -36,12 +36,12 @@ export interface TensorSource {
 }
 export type SafetensorsFile = TensorSource;
 
-/** A tensor to be written; `bytes` are little-endian numbers of the type. */
+/** A tensor to be written; `bytes` are little-endian numbers of the type, or give them when their turn comes. */
 export interface TensorToWrite {
   name: string;
   dtype: Dtype;
   shape: readonly number[];
-  bytes: Uint8Array;
+  bytes: Uint8Array | (() => Uint8Array);
 }
 
 /** Opens a file and checks its whole header; the numbers are read when asked for. */
@@ -105,13 +105,11 @@ export function writeSafetensors(
   const header = new Map<string, unknown>();
   if (Object.keys(metadata).length > 0) header.set("__metadata__", metadata);
   let end = 0;
-  for (const { name, dtype, shape, bytes } of sorted) {
+  for (const { name, dtype, shape } of sorted) {
     if (header.has(name) || name === "__metadata__") throw new RangeError(`${path}: tensor name ${name} is taken`);
-    if (bytes.byteLength !== sizeOf(shape) * elementBytes[dtype]) {
-      throw new RangeError(`${path}: ${name} has ${bytes.byteLength} bytes for ${dtype} [${shape.join(", ")}]`);
-    }
-    header.set(name, { dtype, shape, data_offsets: [end, end + bytes.byteLength] });
-    end += bytes.byteLength;
+    const length = sizeOf(shape) * elementBytes[dtype];
+    header.set(name, { dtype, shape, data_offsets: [end, end + length] });
+    end += length;
   }
   const json = Buffer.from(JSON.stringify(Object.fromEntries(header)));
   const padding = Buffer.alloc((64 - ((8 + json.length) % 64)) % 64, " ");
@@ -121,7 +119,13 @@ export function writeSafetensors(
     append(length);
     append(json);
     append(padding);
-    for (const tensor of sorted) append(tensor.bytes);
+    for (const { name, dtype, shape, bytes: given } of sorted) {
+      const bytes = typeof given === "function" ? given() : given;
+      if (bytes.byteLength !== sizeOf(shape) * elementBytes[dtype]) {
+        throw new RangeError(`${path}: ${name} has ${bytes.byteLength} bytes for ${dtype} [${shape.join(", ")}]`);
+      }
+      append(bytes);
+    }
   });
 }
 

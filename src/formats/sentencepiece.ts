@@ -202,3 +202,42 @@ function* fieldsOf(message: Uint8Array, corrupt: (fact: string) => Failure): Gen
     }
   }
 }
+
+/** Numbers of the kinds in the file. */
+const kindNumbers = new Map(Object.entries(kinds).map(([number, kind]) => [kind, Number(number)]));
+
+/**
+ * A .model file of a BPE model as llama's: byte fallback, spaces escaped, runs of spaces kept. Readers take the rest
+ * (special names, the trainer's settings) to be SentencePiece's defaults.
+ */
+export function encodeSentencePiece({
+  pieces,
+  addDummyPrefix,
+}: Pick<SentencePieceModel, "pieces" | "addDummyPrefix">): Uint8Array {
+  const parts: Uint8Array[] = [];
+  for (const { text, score, kind } of pieces) {
+    const bytes = Buffer.from(text);
+    const head = Buffer.concat([Buffer.of(0x0a), varintBytes(bytes.length), bytes, Buffer.of(0x15)]);
+    const number = Buffer.alloc(4);
+    number.writeFloatLE(score);
+    const type = kind === "normal" ? Buffer.alloc(0) : Buffer.of(0x18, kindNumbers.get(kind)!);
+    parts.push(delimited(1, Buffer.concat([head, number, type])));
+  }
+  const numbered = (field: number, value: number) => Buffer.concat([varintBytes(8 * field), varintBytes(value)]);
+  // Trainer: model_type BPE, vocab_size, byte_fallback. Normalizer: add_dummy_prefix, remove_extra_whitespaces, escape.
+  parts.push(delimited(2, Buffer.concat([numbered(3, 2), numbered(4, pieces.length), numbered(35, 1)])));
+  parts.push(delimited(3, Buffer.concat([numbered(3, addDummyPrefix ? 1 : 0), numbered(4, 0), numbered(5, 1)])));
+  return Buffer.concat(parts);
+}
+
+function delimited(field: number, content: Uint8Array): Uint8Array {
+  return Buffer.concat([varintBytes(8 * field + 2), varintBytes(content.length), content]);
+}
+
+function varintBytes(value: number): Uint8Array {
+  const bytes = [];
+  for (let rest = value; ; rest = Math.floor(rest / 128)) {
+    if (rest < 128) return Buffer.from([...bytes, rest]);
+    bytes.push((rest % 128) | 128);
+  }
+}

@@ -2,13 +2,14 @@
 // it. A model of another family is written as the Llama that it is equal to; see ModelSource.config.
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { bytesFromFloats } from "../formats/dtype.ts";
+import { bytesFromFloats, elementBytes } from "../formats/dtype.ts";
 import { type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
 import type { Kernels } from "../kernels/kernels.ts";
 import { familyOf, ggufPlaces, invertRows, pickRows, rowLengthOf } from "../model/index.ts";
 import { awqOrder } from "../model/packed/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
+import { sizeOf } from "../tensor/index.ts";
 import type { Adjustment } from "./calibration/calibrate.ts";
 import { clipGroups } from "./calibration/clip.ts";
 import { affineGroups, affineRounding } from "./calibration/rounding.ts";
@@ -86,7 +87,7 @@ export async function* writeAwq(
   };
   writeFileSync(join(directory, "config.json"), `${JSON.stringify(json, null, 2)}\n`);
   writeSafetensors(join(directory, "model.safetensors"), written, { format: "pt" });
-  const bytes = written.reduce((sum, { bytes: part }) => sum + part.byteLength, 0);
+  const bytes = written.reduce((sum, { dtype, shape }) => sum + elementBytes[dtype] * sizeOf(shape), 0);
   return { tensors: reports, bytes };
 }
 

@@ -10,6 +10,7 @@ import {
   type DecoderConfig,
   familyOf,
   type GgufPlace,
+  ggufDifferences,
   ggufExtraTensors,
   ggufFamilyOf,
   ggufPlaces,
@@ -108,7 +109,7 @@ function describe(
   path: string,
   config: DecoderConfig,
   tokenizer: string,
-  bytes: number,
+  weightBytes: number,
   find: (name: string, shape: readonly number[]) => Stored,
   close: () => void,
 ): ModelSource {
@@ -129,8 +130,8 @@ function describe(
         return { name, source: name, role: "norm", shape, type: "F32", floats: () => data, bytes };
       }),
     ],
-    bytes,
-    differences,
+    bytes: weightBytes,
+    differences: [...differences, ...ggufDifferences(config)],
     close,
   };
 }

@@ -111,9 +111,9 @@ test("a model does not differ from the decoder that its GGUF file would open as,
     saveTokenizer(directory, await runJob(trainBpe(words(), { vocabSize: 270, split: "words" })));
     const decoder = initializeDecoder(kernels, { ...config, vocabSize: 270 }, 2);
     saveCheckpoint(directory, decoder, directory);
-    const source = openModelSource(directory, kernels);
-    const float = floatDecoder(kernels, source);
-    source.close();
+    const model = openModelSource(directory, kernels);
+    const float = floatDecoder(kernels, model);
+    model.close();
     assert.equal(decoder.layers[0]!.projections.length, 1);
     assert.equal(float.layers[0]!.projections.length, 3);
     const comparison = createComparison(kernels, decoder, float);

@@ -11,10 +11,12 @@ export function openGgufSource(path: string): ModelSource {
     const places = new Map(ggufPlaces(config).map((place) => [place.name, place]));
     const metadata = new Map(file.metadata);
     metadata.delete("general.file_type");
+    const fileType = file.metadata.get("general.file_type")?.value;
     return {
       path,
       config,
       metadata,
+      ...(typeof fileType === "number" && { fileType }),
       tensors: [...file.tensors].map(([name, { type, shape }]) => ({
         name,
         // Tensors without a place, such as rope factors, are vectors that are carried along.

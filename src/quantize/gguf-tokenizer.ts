@@ -1,11 +1,15 @@
 // A tokenizer as GGUF metadata, so that llama.cpp cuts and joins texts with no other file.
-// Byte-level BPE (tokenizer.json) and SentencePiece BPE as llama2.c has it (tokenizer.bin).
+// Byte-level BPE (tokenizer.json), SentencePiece BPE (tokenizer.model), and what llama2.c made of it (tokenizer.bin).
+import { existsSync } from "node:fs";
+import { dirname, join } from "node:path";
 import type { GgufValue } from "../formats/gguf.ts";
 import { readLlama2cTokenizer } from "../formats/llama2c.ts";
+import { readSentencePiece } from "../formats/sentencepiece.ts";
 import { Failure } from "../protocol/errors.ts";
 import { spellBytes } from "../tokenizer/byte-characters.ts";
 import type { TokenizerData } from "../tokenizer/index.ts";
 import { readTokenizerJson } from "../tokenizer/index.ts";
+import { readTokenizerConfig } from "../tokenizer/tokenizer-config.ts";
 import { GPT2_PATTERN, HAN_PATTERN, WORD_PATTERN } from "../tokenizer/pre-tokenizer.ts";
 
 export interface GgufTokenizer {
@@ -19,7 +23,9 @@ const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 
 
 /** `vocabSize` is the model's: ids past the tokenizer's are filled with unused tokens. */
 export function tokenizerToGguf(path: string, vocabSize: number): GgufTokenizer {
-  return path.endsWith(".bin") ? sentencePiece(path, vocabSize) : byteLevel(path, readTokenizerJson(path), vocabSize);
+  if (path.endsWith(".bin")) return llama2c(path, vocabSize);
+  const model = path.endsWith(".model") ? path : join(dirname(path), "tokenizer.model");
+  return existsSync(model) ? sentencePiece(model, vocabSize) : byteLevel(path, readTokenizerJson(path), vocabSize);
 }
 
 function byteLevel(path: string, data: TokenizerData, vocabSize: number): GgufTokenizer {
@@ -101,7 +107,49 @@ function namePreTokenizer({ splits }: TokenizerData): { name: string; difference
   };
 }
 
+/** A SentencePiece model, with the added tokens, special ids and chat template of the files beside it. */
 function sentencePiece(path: string, vocabSize: number): GgufTokenizer {
+  const model = readSentencePiece(path);
+  if (model.algorithm !== "bpe") {
+    throw new Failure(
+      "input",
+      `${path} is a unigram model, and only BPE models are written to GGUF.`,
+      "Keep the model as safetensors.",
+    );
+  }
+  const config = readTokenizerConfig(dirname(path));
+  const texts: string[] = [];
+  const scores: number[] = [];
+  const types: number[] = [];
+  for (let id = 0; id < vocabSize; id++) {
+    const piece = model.pieces[id];
+    const added = config.added.get(id);
+    texts.push(added ? Buffer.from(added.bytes).toString() : (piece?.text ?? `[UNUSED_${id}]`));
+    scores.push(piece?.score ?? 0);
+    const kind = piece?.kind === "user-defined" ? "userDefined" : (piece?.kind ?? "unused");
+    const addedKind = added?.kind === "control" ? "control" : "userDefined";
+    types.push(tokenTypes[added && piece?.kind !== "byte" && piece?.kind !== "unknown" ? addedKind : kind]);
+  }
+  const metadata = describe("llama", texts, types);
+  metadata.set("tokenizer.ggml.scores", { type: "array", items: "float32", value: scores });
+  const named = {
+    bos: config.bosToken ?? model.bosPiece,
+    eos: config.eosToken ?? model.eosPiece,
+    unknown: config.unkToken ?? "<unk>",
+    padding: config.padToken,
+  };
+  for (const [name, text] of Object.entries(named)) {
+    const id = text === undefined ? -1 : texts.indexOf(text);
+    if (id >= 0) metadata.set(`tokenizer.ggml.${name}_token_id`, { type: "uint32", value: id });
+  }
+  metadata.set("tokenizer.ggml.add_bos_token", { type: "bool", value: config.addBosToken ?? true });
+  metadata.set("tokenizer.ggml.add_space_prefix", { type: "bool", value: model.addDummyPrefix });
+  const { usual } = config.templates;
+  if (usual !== undefined) metadata.set("tokenizer.chat_template", { type: "string", value: usual });
+  return { metadata, differences: [] };
+}
+
+function llama2c(path: string, vocabSize: number): GgufTokenizer {
   const { pieces } = readLlama2cTokenizer(path, vocabSize);
   const controls = ["<unk>", "<s>", "</s>"];
   const texts = pieces.map(({ bytes }, id) => controls[id] ?? Buffer.from(bytes).toString().replaceAll(" ", "\u2581"));

@@ -41,6 +41,8 @@ export interface ModelSource {
   readonly config: DecoderConfig;
   /** Of a GGUF file of this model, without general.file_type: architecture, shape, names, tokenizer. */
   readonly metadata: ReadonlyMap<string, GgufValue>;
+  /** The number under general.file_type, where it comes from a GGUF file. */
+  readonly fileType?: number;
   /** In the order of a GGUF file. */
   readonly tensors: readonly SourceTensor[];
   /** Of its weight files. */

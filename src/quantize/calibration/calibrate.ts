@@ -57,8 +57,7 @@ export async function* calibrate(
     tape.reset();
     return { hidden, positions, starts };
   });
-  const sampled = headOf(states, searchRows, width);
-  let sample = sampled;
+  let sample = headOf(states, searchRows, width);
   const startedAt = performance.now();
   for (const [index, layer] of decoder.layers.entries()) {
     const activations = new Map<LinearPlace, { sums: Float64Array; squares: Float64Array; rows: number }>();
@@ -82,8 +81,8 @@ export async function* calibrate(
       const scaled = columns ? scaleColumns(raw, columns, true) : raw;
       for (const { name } of linears) merge(adjustments, `${name}.weight`, { importance, inputs: scaled });
     }
-    states = states.map((state, i) => ({ ...state, hidden: after[i]! }));
-    sample = { ...sample, hidden: sampleAfter };
+    states = states.map(({ positions, starts }, i) => ({ positions, starts, hidden: after[i]! }));
+    sample = { positions: sample.positions, starts: sample.starts, hidden: sampleAfter };
     const done = index + 1;
     const seconds = (performance.now() - startedAt) / 1000;
     const total = decoder.layers.length;
