@@ -1,14 +1,12 @@
 import assert from "node:assert/strict";
-import { createServer } from "node:http";
 import { once } from "node:events";
-import { connect as openSocket, type AddressInfo } from "node:net";
+import { connect as openSocket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { after, test } from "node:test";
 import OpenAI from "openai";
 import { createEngine } from "../engine/index.ts";
 import { createTestRunner, createTestTokenizer } from "../engine/test-support.ts";
-import { collect, type LanguageModel } from "../protocol/index.ts";
-import { connect } from "./client.ts";
+import type { LanguageModel } from "../protocol/index.ts";
 import type { ModelSource } from "./models.ts";
 import { serve, type RunningServer, type ServeOptions } from "./server.ts";
 
@@ -217,7 +215,11 @@ test("fields that are not honoured are refused by name, and harmless ones are ta
     parallel_tool_calls: true,
     store: false,
   };
-  assert.equal((await post({ ...base, ...taken })).status, 200);
+  assert.equal((await post({ ...base, ...taken, modalities: ["text"] })).status, 200);
+  // What evaluation harnesses write, and an official answer that is sent back.
+  const echoed = { role: "assistant", content: "a", refusal: null, annotations: [], audio: null, function_call: null };
+  const lived = [{ role: "user", content: "x", type: "text" }, echoed, { role: "user", content: "y", name: null }];
+  assert.equal((await post({ ...base, messages: lived })).status, 200);
   const parts = await post({
     ...base,
     messages: [
@@ -293,6 +295,36 @@ test("a client that leaves frees the pages, in mid-stream and while it waits", a
     await waiting.catch(() => {});
     await allFree();
   }
+});
+
+test("two hundred streams that are aborted at any time leave the pages as they were", async () => {
+  const runner = createTestRunner(tokenizer.vocabSize, 64);
+  const abandoned = createEngine({ id: "tiny", runner, tokenizer, maxPositions: 4096 });
+  const { url, ready } = await start({ model: abandoned });
+  await ready;
+  const body = JSON.stringify({ ...base, max_tokens: 2000, ignore_eos: true, stream: true });
+  const abort = (index: number): Promise<void> =>
+    new Promise((resolve) => {
+      const socket = openSocket(Number(new URL(url).port), "127.0.0.1");
+      const head = `POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n`;
+      socket.write(`${head}content-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`);
+      let pieces = 0;
+      // Some leave before the answer, some in the middle of it.
+      if (index % 4 === 0) setTimeout(() => socket.destroy(), index % 7);
+      else socket.on("data", () => void (++pieces > index % 5 && socket.destroy()));
+      socket.on("error", () => {});
+      socket.on("close", () => resolve());
+    });
+  for (let round = 0; round < 10; round++) {
+    await Promise.all(Array.from({ length: 20 }, (_, index) => abort(round * 20 + index)));
+  }
+  const held = async (): Promise<number> => {
+    const now = await abandoned.statistics();
+    return now.running + now.waiting + 64 - now.pagesFree - now.pagesCached;
+  };
+  for (let tries = 0; (await held()) > 0 && tries < 200; tries++) await sleep(10);
+  assert.equal(await held(), 0);
+  assert.match(await (await fetch(`${url}/metrics`)).text(), /lianlu_requests_in_flight 0/);
 });
 
 /** A model that answers when it is told to. */
@@ -411,88 +443,4 @@ test("a port in use is a failure that says what to do", async () => {
     message: `Port ${port} on 127.0.0.1 is in use.`,
     hint: /--port/,
   });
-});
-
-test("a model behind a server is a LanguageModel like any other", async () => {
-  const remote = await connect({ baseUrl: `${server.url}/v1/` });
-  assert.deepEqual([remote.id, remote.contextLength], ["tiny", 4096]);
-  const request = { input: { messages }, maxTokens: 30, seed: 4, topK: 20, topP: 0.9, temperature: 0.8 };
-  // The first leaves its prompt to the second in the cache.
-  const plain = [await collect(remote.generate(request)), await collect(engine.generate(request))].map(
-    ({ usage, ...answer }) => ({ ...answer, usage: { ...usage, cachedTokens: 0 } }),
-  );
-  assert.deepEqual(plain[0], plain[1]);
-  const tool = { name: "rhyme", description: "d", parameters: tools[0]!.function.parameters };
-  const called = { ...request, maxTokens: 90, tools: [tool], toolChoice: { name: "rhyme" } };
-  const [there, here] = [await collect(remote.generate(called)), await collect(engine.generate(called))];
-  assert.equal(there.toolCalls[0]!.arguments, here.toolCalls[0]!.arguments);
-  assert.deepEqual([there.reason, there.usage.completionTokens], ["tool-calls", here.usage.completionTokens]);
-  const regex = await collect(remote.generate({ ...request, responseFormat: { type: "regex", pattern: "[ab]{3}" } }));
-  assert.match(regex.text, /^[ab]{3}$/);
-
-  await assert.rejects(collect(remote.generate({ ...request, maxTokens: 5000 })), {
-    kind: "input",
-    message: /answered 400: .*context is 4096/,
-  });
-  for (const more of [
-    { input: { prompt: "明月" }, stop: ["e"] },
-    { input: { promptIds: [1, 40, 41, 42] }, logprobs: 2 },
-    { input: { messages }, logprobs: 3, minP: 0.01, typicalP: 0.95, frequencyPenalty: 1, presencePenalty: 0.5 },
-    { input: { messages }, repetitionPenalty: 1.3, logitBias: { 40: -50, 41: 3 }, minTokens: 5, ignoreEos: true },
-  ]) {
-    const asked = { ...request, ...more };
-    const [far, near] = await Promise.all(
-      [remote, engine].map(async (each) => {
-        const events = await Array.fromAsync(each.generate(asked));
-        const logprobs = events.flatMap((event) => (event.type === "text-delta" ? (event.logprobs ?? []) : []));
-        const finish = events.at(-1)!;
-        assert.ok(finish.type === "finish");
-        return {
-          text: events.map((event) => (event.type === "text-delta" ? event.text : "")).join(""),
-          logprobs,
-          reason: finish.reason,
-          stop: finish.stop,
-        };
-      }),
-    );
-    assert.deepEqual(far, near);
-    assert.ok(near!.text.length > 0 && (more.logprobs === undefined) === (near!.logprobs.length === 0));
-  }
-  const texts = ["床前明月光", "the moon", [1, 40, 41, 42]];
-  for (const topLogprobs of [0, 3]) {
-    assert.deepEqual(await remote.score(texts, { topLogprobs }), await engine.score(texts, { topLogprobs }));
-  }
-  const controller = new AbortController();
-  const aborted = collect(remote.generate({ ...request, maxTokens: 4000, ignoreEos: true, signal: controller.signal }));
-  setTimeout(() => controller.abort(), 30);
-  await assert.rejects(aborted, { name: "AbortError" });
-  await assert.rejects(connect({ baseUrl: "http://127.0.0.1:9" }), { kind: "environment", message: /does not answer/ });
-});
-
-test("the client meets servers that misbehave", async () => {
-  const replies: Record<string, string> = {
-    cut: 'data: {"choices":[{"delta":{"content":"a"}}]}\n\n',
-    broken: "data: {nonsense\n\n",
-    failing: 'data: {"error":{"message":"out of memory"}}\n\n',
-  };
-  const odd = createServer((request, response) => {
-    if (request.url === "/models") response.end('{"data":[{"id":"cut"}]}');
-    else
-      request.on("data", (body: Buffer) => {
-        response.end(replies[(JSON.parse(body.toString()) as { model: string }).model]);
-      });
-  });
-  odd.listen(0, "127.0.0.1");
-  await once(odd, "listening");
-  const baseUrl = `http://127.0.0.1:${(odd.address() as AddressInfo).port}`;
-  for (const [model, message] of [
-    ["cut", /ended its answer too soon/],
-    ["broken", /no chunk/],
-    ["failing", /out of memory/],
-  ] as const) {
-    const remote = await connect({ baseUrl, model });
-    await assert.rejects(collect(remote.generate({ input: { messages } })), { name: "Failure", message });
-  }
-  odd.closeAllConnections();
-  odd.close();
 });

@@ -18,30 +18,34 @@ const textParts = z.array(z.strictObject({ type: z.literal("text"), text: z.stri
 const content = z.union([z.string(), textParts], {
   error: "expected a string or a list of text parts; images, audio and files are not supported",
 });
-const name = z.string().max(64).optional();
+/** What clients add to messages: evaluation harnesses a type, those that send answers back what answers have. */
+const messageHead = { name: z.string().max(64).nullish(), type: z.enum(["text", "message"]).optional() };
 const toolCall = z.strictObject({
   id: z.string(),
   type: z.literal("function"),
   function: z.strictObject({ name: z.string(), arguments: z.string() }),
 });
 const message = z.discriminatedUnion("role", [
-  z.strictObject({ role: z.enum(["system", "developer"]), content, name }),
-  z.strictObject({ role: z.literal("user"), content, name }),
+  z.strictObject({ role: z.enum(["system", "developer"]), content, ...messageHead }),
+  z.strictObject({ role: z.literal("user"), content, ...messageHead }),
   z.strictObject({
     role: z.literal("assistant"),
     content: content.nullish(),
-    name,
+    ...messageHead,
     refusal: z.null().optional(),
+    audio: z.null().optional(),
+    function_call: z.null().optional(),
+    annotations: z.array(z.never()).nullish(),
     tool_calls: z.array(toolCall).max(maxTools).nullish(),
   }),
-  z.strictObject({ role: z.literal("tool"), content, tool_call_id: z.string(), name }),
+  z.strictObject({ role: z.literal("tool"), content, tool_call_id: z.string(), ...messageHead }),
 ]);
 const tool = z.strictObject({
   type: z.literal("function"),
   function: z.strictObject({
     name: toolDefinitionSchema.shape.name,
-    description: z.string().optional(),
-    parameters: z.record(z.string(), z.unknown()).optional(),
+    description: z.string().nullish(),
+    parameters: z.record(z.string(), z.unknown()).nullish(),
     // Arguments always follow the schema.
     strict: z.boolean().nullish(),
   }),
@@ -109,9 +113,12 @@ const chatRequestSchema = z.strictObject({
 });
 export type ChatRequest = z.infer<typeof chatRequestSchema>;
 
+/** Fields that ask for nothing by these values. */
+const neutralFields = { modalities: ["text"], best_of: 1 };
+
 /** Reads a body. Throws HttpError 400 that names the field. */
 export function parseChatRequest(body: unknown): ChatRequest {
-  const request = parseBody(chatRequestSchema, body);
+  const request = parseBody(chatRequestSchema, body, neutralFields);
   if (request.stream_options && !request.stream) {
     throw new HttpError(400, "stream_options is for streams; set stream to true.", { param: "stream_options" });
   }
@@ -149,10 +156,10 @@ export function toDialogue(request: z.infer<typeof dialogueSchema>): Pick<
   return {
     input: { messages: request.messages.map(toMessage) },
     ...given({
-      tools: tools?.map(({ function: { name: toolName, description = "", parameters = noParameters } }) => ({
-        name: toolName,
-        description,
-        parameters,
+      tools: tools?.map(({ function: { name, description, parameters } }) => ({
+        name,
+        description: description ?? "",
+        parameters: parameters ?? noParameters,
       })),
       toolChoice: typeof choice === "object" ? choice.function : choice,
       templateOptions: request.chat_template_kwargs,
@@ -165,7 +172,7 @@ export const noParameters = { type: "object", properties: {} };
 
 function toMessage(each: ChatRequest["messages"][number]): Message {
   const text = typeof each.content === "string" ? each.content : (each.content ?? []).map((part) => part.text).join("");
-  const speaker = each.name !== undefined && { name: each.name };
+  const speaker = given({ name: each.name ?? undefined });
   if (each.role === "tool") return { role: "tool", content: text, toolCallId: each.tool_call_id, ...speaker };
   return {
     role: each.role === "developer" ? "system" : each.role,
