@@ -57,6 +57,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Ser
   const { kvCache = "f16", prefixCache, speculation = "none", maxSequences, maxContext } = options;
   const plan = planModel(path, {
     kvCache,
+    ...(options.kernels && { kernels: options.kernels }),
     ...(maxContext !== undefined && { maxContext }),
     ...(typeof speculation === "object" && { draft: speculation.draft }),
   });

@@ -4,14 +4,14 @@
 // Times steer this alone: no result depends on it.
 
 export interface Pacing {
-  /** Rows of prompts for a step with so many decode rows. */
-  promptRows(decodeRows: number): number;
+  /** Rows of prompts for a step with so many decode rows, when so many sequences have prompts to run. */
+  promptRows(decodeRows: number, prompts: number): number;
   /** What a step took. */
   observe(decodeRows: number, promptRows: number, milliseconds: number): void;
 }
 
-/** Prompt rows cost this share of a step without them. Below 1: some is left for what varies from step to step. */
-const share = 0.9;
+/** Prompt rows cost as much as a step without them; where more sequences read than write, up to so many times as much. */
+const mostShares = 4;
 /** A step with prompts alone takes about this long, so that what arrives meanwhile does not wait for long. */
 const promptMilliseconds = 500;
 /** Fewer rows at once than this make poor use of the weights that a step reads. */
@@ -41,9 +41,10 @@ export function createPacing(stepRows: number): Pacing {
   }
 
   return {
-    promptRows(decodeRows) {
+    promptRows(decodeRows, prompts) {
       const rowCost = decodeRows === 0 ? aloneCost : besideCost || aloneCost;
-      const time = decodeRows === 0 ? promptMilliseconds : share * decodeCostOf(decodeRows);
+      const shares = Math.min(mostShares, Math.max(1, prompts / decodeRows));
+      const time = decodeRows === 0 ? promptMilliseconds : shares * decodeCostOf(decodeRows);
       // Before anything has been measured: a half of a step alone, and little beside others.
       const first = decodeRows === 0 ? stepRows >> 1 : firstRows;
       const rows = rowCost === 0 || time === 0 ? first : Math.round(time / rowCost);

@@ -4,7 +4,15 @@ import { existsSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { openGguf } from "../formats/gguf.ts";
 import { openCheckpointTensors } from "../formats/safetensors.ts";
-import { loadKernels, machine, measurePeak, pageTokens, type KvType, type PeakKind } from "../kernels/index.ts";
+import {
+  loadKernels,
+  machine,
+  measurePeak,
+  pageTokens,
+  type Kernels,
+  type KvType,
+  type PeakKind,
+} from "../kernels/index.ts";
 import {
   configFromGguf,
   countParameters,
@@ -24,6 +32,8 @@ export interface PlanOptions {
   maxContext?: number;
   /** A smaller model that guesses for this one; its weights and its cache count too. */
   draft?: string;
+  /** Whose layout of packed weights counts. Default "native". */
+  kernels?: Kernels["name"];
   /** Bytes that may be used. Default: nine tenths of what the system has available. */
   memoryBytes?: number;
 }
@@ -93,8 +103,8 @@ interface Description {
  * does not fit is said in `refusal`.
  */
 export function planModel(path: string, options: PlanOptions = {}): ModelPlan {
-  const { config, weightBytes: ownBytes, weightsFound } = describe(path);
-  const draft = options.draft === undefined ? undefined : describe(options.draft);
+  const { config, weightBytes: ownBytes, weightsFound } = describe(path, options.kernels);
+  const draft = options.draft === undefined ? undefined : describe(options.draft, options.kernels);
   const weightBytes = ownBytes + (draft?.weightBytes ?? 0);
   const { kvCache = "f16", maxContext } = options;
   if (!kvTypes.includes(kvCache)) {
@@ -226,7 +236,7 @@ function peakOf(kind: PeakKind, threads: number): number {
   return peak;
 }
 
-function describe(path: string): Description {
+function describe(path: string, kernels: Kernels["name"] = "native"): Description {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (!stat) throw new Failure("input", `${path}: no such file or directory.`, "Check the path.");
   const inside = join(path, "model.gguf");
@@ -236,7 +246,7 @@ function describe(path: string): Description {
     try {
       const types = [...file.tensors.values()].map(({ type }) => type);
       const peak = types.some((type) => !floatTypes.has(type)) ? "int8" : "f32";
-      const weightBytes = ggufBytesInMemory(file, loadKernels());
+      const weightBytes = ggufBytesInMemory(file, loadKernels(kernels));
       return { config: configFromGguf(file), weightBytes, weightsFound: true, peak };
     } finally {
       file.close();

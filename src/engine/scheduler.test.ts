@@ -117,6 +117,11 @@ test("guesses change nothing but the number of steps", async () => {
   }
 });
 
+test("counts that make no sense are refused", () => {
+  assert.throws(() => engineOf(8, { maxSequences: 0 }), { kind: "usage", message: /maxSequences is 0/ });
+  assert.throws(() => engineOf(8, { stepRows: 1.5 }), { kind: "usage", message: /stepRows is 1.5/ });
+});
+
 test("prompt lookup takes what followed the longest suffix the first time", () => {
   assert.deepEqual(lookUp([1, 2, 3, 8, 1, 2, 4, 9, 1, 2], 3), [3, 8, 1]);
   assert.deepEqual(lookUp([5, 1, 2, 3, 7, 1, 2, 4, 7, 1, 2], 1), [4]);
@@ -129,11 +134,13 @@ test("a step's prompt rows cost about what its decodes cost", () => {
   const pacing = createPacing(256);
   for (let step = 0; step < 20; step++) pacing.observe(8, 0, 40);
   for (let step = 0; step < 20; step++) {
-    const rows = pacing.promptRows(8);
+    const rows = pacing.promptRows(8, 1);
     pacing.observe(8, rows, 40 + 2 * rows);
   }
-  assert.equal(pacing.promptRows(8), 18);
-  assert.equal(pacing.promptRows(9), 18, "nine decodes were never seen");
+  assert.equal(pacing.promptRows(8, 1), 20);
+  assert.equal(pacing.promptRows(8, 24), 60, "three times as many wait");
+  assert.equal(pacing.promptRows(8, 999), 80);
+  assert.equal(pacing.promptRows(9, 1), 20, "nine decodes were never seen");
   for (let step = 0; step < 20; step++) pacing.observe(0, 100, 250);
-  assert.equal(pacing.promptRows(0), 200, "half a second of prompts");
+  assert.equal(pacing.promptRows(0, 1), 200, "half a second of prompts");
 });

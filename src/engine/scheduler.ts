@@ -4,7 +4,7 @@
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { pageTokens } from "../kernels/kernels.ts";
 import type { Floats } from "../kernels/kernels.ts";
-import type { EngineStatistics } from "../protocol/index.ts";
+import { Failure, type EngineStatistics } from "../protocol/index.ts";
 import { createBatchBuilder } from "./batch.ts";
 import { pagesFor } from "./cache.ts";
 import { createMemory } from "./memory.ts";
@@ -42,6 +42,11 @@ const maxDraftRows = 32;
 
 export function createScheduler(runner: Runner, options: SchedulerOptions = {}): Scheduler {
   const { maxSequences = 64, stepRows = 256, prefixCache = true, speculator } = options;
+  for (const [name, value] of Object.entries({ maxSequences, stepRows })) {
+    if (!Number.isSafeInteger(value) || value < 1) {
+      throw new Failure("usage", `${name} is ${value}; it is a count from 1 on.`, "Leave it out.");
+    }
+  }
   const memory = createMemory({
     pages: runner.pages,
     prefixCache,
@@ -202,7 +207,8 @@ export function createScheduler(runner: Runner, options: SchedulerOptions = {}):
       sequence.rows = 1;
       decodeRows += 1;
     }
-    let left = Math.min(stepRows - decodeRows, pacing.promptRows(decodeRows));
+    const prompts = running.length - decodeRows + waiting.length;
+    let left = Math.min(stepRows - decodeRows, pacing.promptRows(decodeRows, prompts));
     for (let index = 0; index < running.length && left > 0; index++) {
       const sequence = running[index]!;
       const rows = Math.min(missing(sequence), left);
