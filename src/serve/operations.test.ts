@@ -1,13 +1,11 @@
-// How a server is run: keys, origins, limits, figures, adapters, and what happens when its model's thread dies.
+// How a server is run: keys, origins, limits, figures, adapters, and health while the engine works.
 import assert from "node:assert/strict";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { load } from "../engine/index.ts";
 import { writeTestCheckpoint } from "../engine/test-checkpoint.ts";
-import { Failure } from "../protocol/index.ts";
 import { postJson, scriptedModel, startServer } from "./test-support.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "lianlu-operations-"));
@@ -152,44 +150,6 @@ test("adapters come and go below their directory alone, and have names of their 
   const closed = await startServer({ model });
   await closed.ready;
   assert.equal((await postJson(`${closed.url}/v1/adapters`, { name: "verse" })).status, 403);
-});
-
-test("a model whose thread dies fails the requests in flight clearly, and the next request loads it again", async () => {
-  let kill = (): void => {};
-  let loads = 0;
-  const dying = Promise.withResolvers<never>();
-  dying.promise.catch(() => {});
-  const { url, ready } = await startServer({
-    models: [
-      {
-        id: "scripted",
-        load(onLost) {
-          loads += 1;
-          if (loads > 1) return Promise.resolve(scriptedModel("scripted"));
-          kill = () => {
-            const error = new Failure("environment", "The model's thread ended with code 9.");
-            onLost(error);
-            dying.reject(error);
-          };
-          return Promise.resolve(
-            scriptedModel("scripted", async function* () {
-              yield { type: "text-delta", text: "a" };
-              await dying.promise;
-            }),
-          );
-        },
-      },
-    ],
-  });
-  await ready;
-  const inFlight = postJson(`${url}/v1/chat/completions`, ask);
-  await sleep(30);
-  kill();
-  const { status, body } = await inFlight;
-  assert.equal(status, 503);
-  assert.match((body.error as { message: string }).message, /thread ended with code 9/);
-  assert.equal((await postJson(`${url}/v1/chat/completions`, ask)).status, 200);
-  assert.equal(loads, 2);
 });
 
 test("health is answered while a prompt is being read in the engine's thread", async () => {

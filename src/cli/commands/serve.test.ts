@@ -74,6 +74,12 @@ test("serve answers the official client, refuses a port in use, and stops on SIG
   const chatted = await run("", "chat", url, "--prompt", "明月", "--max-tokens", "10", "--seed", "1");
   assert.equal(chatted.code, 0, chatted.errors);
 
+  const load = ["--requests", "6", "--concurrency", "3", "--prompt-tokens", "8", "--max-tokens", "5"];
+  const loaded = await run("", "bench", "serve", "--url", url, ...load, "--json");
+  assert.equal(loaded.code, 0, loaded.errors);
+  const report = loaded.out.trim().split("\n").at(-1)!;
+  assert.match(report, /"completed":6,"lost":0,.*"mixed":0,.*"completionTokens":30,/);
+
   child.kill("SIGTERM");
   const [code] = await once(child, "exit");
   assert.equal(code, 0);
