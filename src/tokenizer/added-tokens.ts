@@ -21,9 +21,7 @@ export interface AddedTokenSplitter {
 const endsWithWord = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200c\u200d]$/u;
 const startsWithWord = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\u200c\u200d]/u;
 const spacesAtStart = /^\p{White_Space}*/u;
-const spacesAtEnd = /\p{White_Space}*$/u;
-/** Further than this a token does not look for spaces to its left: keeps time linear. */
-const MOST_SPACES = 4096;
+const isSpace = /^\p{White_Space}$/u;
 
 /** Calls onText for the stretches between tokens (never empty) and onToken for the tokens, in order. */
 export function createAddedTokenSplitter(
@@ -54,10 +52,7 @@ export function createAddedTokenSplitter(
         (endsWithWord.test(text.slice(Math.max(0, begin - 2), begin)) || startsWithWord.test(text.slice(end, end + 2)))
       )
         continue;
-      if (token.stripLeft) {
-        const before = text.slice(Math.max(position, begin - MOST_SPACES), begin);
-        begin -= spacesAtEnd.exec(before)![0].length;
-      }
+      while (token.stripLeft && begin > position && isSpace.test(text[begin - 1]!)) begin--;
       if (token.stripRight) end += spacesAtStart.exec(text.slice(end))![0].length;
       if (begin > position) onText(text.slice(position, begin), position);
       onToken(token.id);
