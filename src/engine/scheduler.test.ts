@@ -70,18 +70,22 @@ test("the least recently used pages go first, and the memory never grows", async
 
 test("requests of higher priority run first and turn others out", async () => {
   const order: string[] = [];
-  const runner = createTestRunner(tokenizer.vocabSize, 12, { delay: 1 });
-  const engine = createEngine({ id: "test", runner, tokenizer, maxPositions: 4096, maxSequences: 2 });
-  const run = async (name: string, priority: number, length: number): Promise<void> => {
-    const promptIds = prefix.slice(length, length + 200);
-    await collect(engine.generate({ input: { promptIds }, maxTokens: 100, priority, ignoreEos: true }));
-    order.push(name);
+  const { engine } = engineOf(12, { maxSequences: 1 });
+  const run = async (name: string, priority: number, from: number, onFirst?: () => void): Promise<void> => {
+    const promptIds = prefix.slice(from, from + 200);
+    const request = { input: { promptIds }, maxTokens: 100, priority, ignoreEos: true, logprobs: 0 };
+    for await (const event of engine.generate(request)) {
+      if (event.type === "finish") order.push(name);
+      onFirst?.();
+      onFirst = undefined;
+    }
   };
-  const low = [run("low 1", 0, 0), run("low 2", 0, 300), run("low 3", 0, 600)];
-  await new Promise((resolve) => setTimeout(resolve, 20));
-  await Promise.all([...low, run("high", 5, 900)]);
-  assert.deepEqual(order, ["low 1", "high", "low 2", "low 3"]);
-  assert.ok((await engine.statistics()).preemptions >= 1);
+  const begun = Promise.withResolvers<void>();
+  const low = [run("low 1", 0, 0, begun.resolve), run("low 2", 0, 300)];
+  await begun.promise;
+  await Promise.all([...low, run("high", 5, 600)]);
+  assert.deepEqual(order, ["high", "low 1", "low 2"]);
+  assert.equal((await engine.statistics()).preemptions, 1);
 });
 
 test("guesses change nothing but the number of steps", async () => {
