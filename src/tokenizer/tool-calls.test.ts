@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Tokenizer } from "./tokenizer.ts";
+import { callFormat } from "./call-format.ts";
 import { createSmall } from "./test-support.ts";
 import { createToolCallParser, parseCallBody, parseToolCalls } from "./tool-calls.ts";
 
@@ -86,4 +87,44 @@ test("a call's object: nested values, escapes, repeated and foreign keys", () =>
     name: "f",
     arguments: "{}",
   });
+});
+
+test("other dialects: calls in tags and bare ones, streamed as they are whole", async () => {
+  const tokenizer = await createSmall();
+  const a = { name: "f", arguments: '{"a": "x </tool_call> {"}' };
+  const b = { name: "g", arguments: "{}" };
+  const tagged = (call: typeof a, key: string): string => `{"name": "${call.name}", "${key}": ${call.arguments}}`;
+  const hermes = (call: typeof a): string => `<tool_call>\n${tagged(call, "arguments")}\n</tool_call>`;
+  for (const [dialect, text, before, calls] of [
+    ["hermes", `I look <tool.\n${hermes(a)}\n${hermes(b)}`, "I look <tool.\n", [a, b]],
+    ["plain", hermes(b), "", [b]],
+    ["hermes", "no call <tool_call", "no call <tool_call", []],
+    ["llama3", `${tagged(a, "parameters")}; ${tagged(b, "parameters")}`, "", [a, b]],
+    ["llama3", `{"type": "function", "name": "g", "parameters": {}}`, "", [b]],
+    ["llama3", `{"title": 1}`, '{"title": 1}', []],
+    ["llama3", `see ${tagged(b, "parameters")}`, `see ${tagged(b, "parameters")}`, []],
+  ] as const) {
+    const format = callFormat(tokenizer, dialect)!;
+    const result = parseToolCalls(tokenizer, tokenizer.encode(text), { format });
+    assert.equal(result.text, before, text);
+    assert.deepEqual(result.broken, []);
+    assert.deepEqual(
+      result.toolCalls.map(({ name, arguments: given }) => ({ name, arguments: given })),
+      calls,
+      text,
+    );
+    // Byte by byte, as a model may write it.
+    const parser = createToolCallParser(tokenizer, { format });
+    const events = [...Buffer.from(text)].flatMap((byte) =>
+      parser.push(tokenizer.encode(String.fromCharCode(byte))[0]!),
+    );
+    events.push(...parser.end());
+    const pieces = events.map((event) => (event.type === "tool-call-delta" ? event.arguments : "")).join("");
+    assert.equal(pieces, calls.map((call) => call.arguments).join(""));
+    assert.equal(events.map((event) => (event.type === "text-delta" ? event.text : "")).join(""), before);
+  }
+  const cut = parseToolCalls(tokenizer, tokenizer.encode(hermes(a).slice(0, 40)), {
+    format: callFormat(tokenizer, "hermes")!,
+  });
+  assert.match(cut.broken[0]!.reason, /not finished/);
 });
