@@ -6,7 +6,7 @@ import { HttpError, unsupportedField } from "./errors.ts";
 /** JSON nested deeper than this is refused before anything walks it. */
 const maxNesting = 256;
 
-/** Throws HttpError 415 where the type is not JSON, 400 where the text is not. */
+/** Throws HttpError 415 where the type is not JSON or the body is compressed, 400 where the text is not JSON. */
 export async function readJson(request: Request): Promise<unknown> {
   const type = request.headers.get("content-type") ?? "";
   if (!/^application\/json\s*(;|$)/i.test(type)) {
@@ -14,6 +14,10 @@ export async function readJson(request: Request): Promise<unknown> {
       415,
       `The content type is ${type === "" ? "missing" : JSON.stringify(type)}; expected application/json.`,
     );
+  }
+  const encoding = request.headers.get("content-encoding") ?? "identity";
+  if (encoding !== "identity") {
+    throw new HttpError(415, `The content encoding is ${JSON.stringify(encoding)}; send the body as it is.`);
   }
   const bytes = await request.arrayBuffer();
   let text;

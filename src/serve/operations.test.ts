@@ -45,6 +45,15 @@ test("pages of named origins may call, also with a key, and others may not", asy
   };
   assert.equal(await preflight("https://example.org"), "https://example.org");
   assert.equal(await preflight("https://elsewhere.example"), null);
+  // Errors can be read too.
+  for (const [key, status] of [
+    ["key", 400],
+    ["other", 401],
+  ] as const) {
+    const headers = { origin: "https://example.org", "content-type": "application/json", "x-api-key": key };
+    const refused = await fetch(`${url}/v1/chat/completions`, { method: "POST", headers, body: "{" });
+    assert.deepEqual([refused.status, refused.headers.get("access-control-allow-origin")], [status, headers.origin]);
+  }
 });
 
 test("a request that takes too long is ended and says so", async () => {

@@ -239,6 +239,8 @@ test("malformed HTTP and JSON are 4xx, and the server lives", async () => {
     (await refused(post(base, { headers: { "content-type": "text/plain" } }), 415)).message,
     /expected application\/json/,
   );
+  const zipped = { "content-type": "application/json", "content-encoding": "gzip" };
+  assert.match((await refused(post(base, { headers: zipped }), 415)).message, /"gzip"; send the body as it is/);
   assert.match((await refused(post(base, { body: new Uint8Array([0x7b, 0xff, 0x7d]) }), 400)).message, /not UTF-8/);
   assert.equal((await refused(post({ ...base, model: "other" }), 404)).code, "model_not_found");
   assert.equal((await refused(fetch(`${server.url}/v1/nothing`), 404)).code, "unknown_path");
