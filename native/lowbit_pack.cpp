@@ -13,25 +13,41 @@ constexpr long runInputs = 512;
 
 LIANLU_INLINE void putWord(uint8_t* to, uint32_t word) { memcpy(to, &word, sizeof word); }
 
-/** 32 codes of output j of a block: words of fours, two fours f and f + 4 in one where a code has 4 bits. */
+/** Where a block of the file holds its codes as a packed block does, but for words of outputs side by side; 0 where not. */
+constexpr long codesAt(WeightScheme scheme) {
+  switch (scheme) {
+    case WeightScheme::q8_0:
+    case WeightScheme::q4_0:
+    case WeightScheme::iq4_nl: return 2;
+    case WeightScheme::q4_1: return 4;
+    default: return 0;
+  }
+}
+
+/** Such codes of output j. */
+template <WeightScheme scheme>
+LIANLU_INLINE void copyCodes(uint8_t* to, const uint8_t* block, long j) {
+  constexpr bool bytes = formOf(scheme).codes == Codes::bytes;
+  constexpr uint32_t bias = bytes ? weightBias * 0x01010101u : 0;
+  const uint8_t* from = block + codesAt(scheme);
+  LIANLU_UNROLL
+  for (long f = 0; f < (bytes ? 8 : 4); f++) putWord(to + f * fourBytes + 4 * j, wordAt(from + 4 * f) ^ bias);
+}
+
+/** 32 codes of output j of a block: words of fours, two fours f and f + 4 in one. */
 template <Codes kind>
 LIANLU_INLINE void putCodes(uint8_t* to, const uint8_t* codes, long j) {
   uint32_t words[8];
   memcpy(words, codes, sizeof words);
   to += 4 * j;
-  if constexpr (kind == Codes::bytes) {
-    constexpr uint32_t bias = weightBias * 0x01010101u;
-    for (long f = 0; f < 8; f++) putWord(to + f * fourBytes, words[f] ^ bias);
-  } else {
-    constexpr uint32_t low = 0x0f0f0f0f, two = 0x03030303;
-    for (long f = 0; f < 4; f++) putWord(to + f * fourBytes, (words[f] & low) | (words[f + 4] & low) << 4);
-    if constexpr (kind == Codes::sixes) {
-      // Behind the nibbles the upper two bits, those of four fours in a word.
-      for (long half = 0; half < 2; half++) {
-        uint32_t upper = 0;
-        for (long f = 0; f < 4; f++) upper |= (words[4 * half + f] >> 4 & two) << (2 * f);
-        putWord(to + (4 + half) * fourBytes, upper);
-      }
+  constexpr uint32_t low = 0x0f0f0f0f, two = 0x03030303;
+  for (long f = 0; f < 4; f++) putWord(to + f * fourBytes, (words[f] & low) | (words[f + 4] & low) << 4);
+  if constexpr (kind == Codes::sixes) {
+    // Behind the nibbles the upper two bits, those of four fours in a word.
+    for (long half = 0; half < 2; half++) {
+      uint32_t upper = 0;
+      for (long f = 0; f < 4; f++) upper |= (words[4 * half + f] >> 4 & two) << (2 * f);
+      putWord(to + (4 + half) * fourBytes, upper);
     }
   }
 }
@@ -66,11 +82,18 @@ void packPanel(uint8_t* panel, const uint8_t* blocks, long columns, long inputs)
       for (long b = first; b < end; b++) {
         uint8_t codes[mostElements];
         BlockScales scales;
-        takeApart<scheme>(codes, scales, blocks + (j * perRow + b) * form.bytes);
+        const uint8_t* block = blocks + (j * perRow + b) * form.bytes;
+        // Of this row's next run: meanwhile 31 others are read.
+        prefetch(block + run * form.bytes);
+        takeApart<scheme>(codes, scales, block);
         uint8_t* to = panel + form.blockAt(b * packedPerBlock);
         putScales<scheme>(to - form.headerBytes(), to, scales, j);
-        for (long p = 0; p < packedPerBlock; p++) {
-          putCodes<form.codes>(to + p * form.blockBytes() + form.scaleBytes(), codes + p * blockSize, j);
+        if constexpr (codesAt(scheme) > 0) {
+          copyCodes<scheme>(to + form.scaleBytes(), block, j);
+        } else {
+          for (long p = 0; p < packedPerBlock; p++) {
+            putCodes<form.codes>(to + p * form.blockBytes() + form.scaleBytes(), codes + p * blockSize, j);
+          }
         }
       }
     }
