@@ -1,10 +1,20 @@
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { openGguf } from "../formats/gguf.ts";
 import { readManifest } from "../formats/manifest.ts";
+import { openSafetensors } from "../formats/safetensors.ts";
 import { createTokenWriter } from "../formats/token-shards.ts";
 import { referenceKernels as kernels } from "../kernels/reference/index.ts";
 import {
@@ -20,7 +30,7 @@ import { createTape, tensor } from "../tensor/index.ts";
 import { loadTokenizer, saveTokenizer } from "../tokenizer/index.ts";
 import { trainBpe } from "../tokenizer/train.ts";
 import { quantize, type QuantizeOptions } from "./quantize.ts";
-import { formatReport } from "./report.ts";
+import { formatReport, type QuantizeReport } from "./report.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "quantize-"));
 after(() => rmSync(directory, { recursive: true }));
@@ -123,6 +133,82 @@ test("both schemes: the directory, the file and the report agree", async () => {
   assert.ok(eight.worst.outputError! < four.worst.outputError! / 5);
   assert.ok(four.bitsPerWeight < eight.bitsPerWeight);
   assert.ok(four.bytesAfter < eight.bytesAfter && eight.bytesAfter < eight.bytesBefore);
+});
+
+/** The mean of the layers' output errors. */
+function meanError({ tensors }: QuantizeReport): number {
+  const errors = tensors.flatMap(({ outputError }) => outputError ?? []);
+  return errors.reduce((sum, error) => sum + error, 0) / errors.length;
+}
+
+test("calibrated schemes lose less than plain rounding, and say what they did", async () => {
+  const text = join(directory, "calibration.txt");
+  writeFileSync(text, Array.from({ length: 40 }, (_, i) => texts[i % texts.length]).join("\n<|endoftext|>\n"));
+  const wide = join(directory, "wide");
+  mkdirSync(wide);
+  const decoder = initializeDecoder(kernels, { ...loadCheckpoint(model, kernels).config, intermediateSize: 64 }, 1);
+  // Some columns meet larger activations, as in trained models.
+  for (const { attentionNorm, feedForwardNorm } of decoder.layers) {
+    attentionNorm.data[3] = 9;
+    feedForwardNorm.data[17] = 9;
+  }
+  saveCheckpoint(wide, decoder, model);
+  for (const scheme of ["q4_0", "awq"]) {
+    const plain = await run(`${scheme}-plain`, { model: wide, scheme });
+    const calibrated = await run(`${scheme}-calibrated`, { model: wide, scheme, calibration: text });
+    assert.ok(meanError(calibrated) < 0.9 * meanError(plain), `${meanError(calibrated)} and ${meanError(plain)}`);
+    assert.equal(calibrated.bitsPerWeight, plain.bitsPerWeight);
+    assert.equal(plain.calibration, undefined);
+    assert.equal(calibrated.calibration!.scalings.length, 2 * 3);
+    assert.match(formatReport(calibrated), /Calibration  \d+ tokens, \d of 6 inputs scaled/);
+    const again = await run(`${scheme}-again`, { model: wide, scheme, calibration: text });
+    assert.deepEqual(again, calibrated);
+  }
+});
+
+test("AWQ: safetensors in the layout that other engines load, and the decoder that Lianlu opens them as", async () => {
+  const wide = join(directory, "wide");
+  const report = await run("awq-layout", { model: wide, scheme: "awq" });
+  const out = join(directory, "awq-layout");
+  const json = JSON.parse(readFileSync(join(out, "config.json"), "utf8")) as Record<string, unknown>;
+  assert.deepEqual(json["architectures"], ["LlamaForCausalLM"]);
+  const quantization = json["quantization_config"] as Record<string, unknown>;
+  assert.deepEqual(
+    [quantization["quant_method"], quantization["bits"], quantization["group_size"], quantization["version"]],
+    ["awq", 4, 32, "gemm"],
+  );
+  const file = openSafetensors(join(out, "model.safetensors"));
+  const described = (part: string) => {
+    const { dtype, shape } = file.tensors.get(`model.layers.1.mlp.down_proj.${part}`)!;
+    return [dtype, ...shape];
+  };
+  assert.deepEqual(described("qweight"), ["I32", 64, 4]);
+  assert.deepEqual(described("qzeros"), ["I32", 2, 4]);
+  assert.deepEqual(described("scales"), ["F16", 2, 32]);
+  assert.equal(file.tensors.get("lm_head.weight")!.dtype, "F16");
+  file.close();
+  assert.equal(report.tensors.find(({ name }) => name === "blk.1.ffn_down.weight")!.type, "AWQ");
+  const opened = loadCheckpoint(out, kernels, { inference: true });
+  assert.equal(opened.config.family, "llama");
+  await refuses("input", /no multiple of 32.*AWQ cannot hold/, { scheme: "awq" });
+});
+
+test("a quantized file is quantized again, and keeps its tokenizer", async () => {
+  await run("source-gguf", { scheme: "q8_0", evaluationTokens: 8 });
+  const gguf = join(directory, "source-gguf", "model.gguf");
+  const evaluation = join(directory, "evaluation.txt");
+  writeFileSync(evaluation, texts.join("\n").repeat(3));
+  const report = await run("from-gguf", { model: gguf, scheme: "q4_0", evaluation, tokens: undefined } as never);
+  assert.deepEqual(readdirSync(join(directory, "from-gguf")).sort(), [
+    "manifest.json", "model.gguf", "report.json", "report.txt",
+  ]); // prettier-ignore
+  assert.equal(report.quality!.tokens, 60);
+  const [written, returned] = [gguf, join(directory, "from-gguf", "model.gguf")].map((path) => {
+    const file = openGguf(path);
+    file.close();
+    return new Map([...file.metadata].filter(([key]) => key !== "general.file_type"));
+  });
+  assert.deepEqual(returned, written);
 });
 
 test("without tokens the errors of the weights are all that is known, and the report says so", async () => {
