@@ -1,6 +1,6 @@
 // Writing keys and values into the pages of a cache, in each of its types.
 // What a head of a row becomes depends on its own numbers alone.
-#include "attention.h"
+#include "attention_panels.h"
 #include "half.h"
 #include "pool.h"
 
@@ -82,6 +82,12 @@ void writeHead(uint8_t* panel, KvType type, bool across, long slot, const float*
     case KvType::bf16: return writeNumbers<uint16_t>(panel, place, x, headDim, bf16Of);
     case KvType::int8:
     case KvType::int4: break;
+  }
+  float rotated[maxHeadDim];
+  if (isRotated(type)) {
+    memcpy(rotated, x, (size_t)headDim * sizeof(float));
+    rotate(rotated, headDim);
+    x = rotated;
   }
   Levels levels;
   quantizeHead(levels, x, headDim, type == KvType::int8 ? 255.0f : 15.0f);

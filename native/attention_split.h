@@ -62,7 +62,9 @@ inline void attendSplit(
   for (long i = 0; i < taskCount; i++) {
     for (long r = 0; r < rows; r++) {
       const float* from = q + layout.query(tasks[i].run->row, tasks[i].kvHead * group + r);
-      memcpy(queries + i * queryFloats + r * headDim, from, (size_t)headDim * sizeof(float));
+      float* query = queries + i * queryFloats + r * headDim;
+      memcpy(query, from, (size_t)headDim * sizeof(float));
+      if (isRotated(cache.type)) rotate(query, headDim);
     }
   }
   const auto viewOf = [&](const SplitTask& task, long page) {
@@ -141,6 +143,10 @@ inline void attendSplit(
       }
     }
   });
+  if (!isRotated(cache.type)) return;
+  for (long i = 0; i < runCount; i++) {
+    for (long head = 0; head < layout.heads; head++) rotate(out + (runs[i].row * layout.heads + head) * headDim, headDim);
+  }
 }
 
 }  // namespace lianlu::LIANLU_ISA

@@ -134,6 +134,7 @@ inline void attendTile(
   for (long i = 0; i < queries; i++) {
     const long row = (firstQuery + i) / group, head = kvHead * group + (firstQuery + i) % group;
     memcpy(w.queries + i * headDim, q + layout.query(run.row + row, head), (size_t)headDim * sizeof(float));
+    if (isRotated(panels.type)) rotate(w.queries + i * headDim, headDim);
     store(w.weightSum + i * lanes, zero());
     w.largest[i] = -__builtin_inff();
     w.visible[i] = run.visible + row;
@@ -153,8 +154,9 @@ inline void attendTile(
 
   for (long i = 0; i < queries; i++) {
     const long row = run.row + (firstQuery + i) / group, head = kvHead * group + (firstQuery + i) % group;
-    const float total = finishRow(
-        out + (row * layout.heads + head) * headDim, w.sums + i * paddedDim, load(w.weightSum + i * lanes), headDim);
+    float* to = out + (row * layout.heads + head) * headDim;
+    const float total = finishRow(to, w.sums + i * paddedDim, load(w.weightSum + i * lanes), headDim);
+    if (isRotated(panels.type)) rotate(to, headDim);
     if (lse) lse[row * layout.heads + head] = w.largest[i] + __builtin_logf(total);
   }
 }

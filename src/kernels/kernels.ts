@@ -89,7 +89,7 @@ export type KvType = "f32" | "f16" | "bf16" | "int8" | "int4";
  * - int8: a panel's levels as bytes in the order above, then the f16 scale of each position, then the f16 zero of each:
  *   a number is zero + level * scale.
  * - int4: likewise, two levels a byte: d in the low half and headDim / 2 + d in the high half of byte d, so that panels
- *   are [headDim / 2][pageTokens] and [pageTokens][headDim / 2] bytes.
+ *   are [headDim / 2][pageTokens] and [pageTokens][headDim / 2] bytes. The head is rotated first, see `cacheWrite`.
  */
 export interface KvPages {
   readonly type: KvType;
@@ -207,6 +207,8 @@ export interface Kernels {
    * zero = f16(min), scale = f16(max(0, max - zero) / (2^b - 1)), level = (x - zero) * (1 / scale) to the nearest, ties to even,
    * within 0..2^b - 1; a scale of 0 gives level 0. Beyond what f16 holds, zero and scale stop at its largest number.
    * A head with a number that is not finite becomes NaN.
+   * int4 rotates a head first: the Hadamard transform of its blocks of n numbers, n the largest power of two that divides
+   * headDim, over sqrt(n). Queries are rotated to meet it, and the weighted values back.
    */
   cacheWrite(
     cache: KvPages,

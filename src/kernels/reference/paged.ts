@@ -47,7 +47,8 @@ function cellOf(storage: KvStorage, type: KvType, headDim: number, panel: number
       const scales = new DataView(bytes.buffer, bytes.byteOffset + pageTokens * perRow, pageTokens * 4);
       return {
         write(numbers) {
-          const { levels, scale, zero } = quantizeHead(numbers, type === "int8" ? 255 : 15);
+          const { levels, scale, zero } =
+            type === "int8" ? quantizeHead(numbers, 255) : quantizeHead(rotate(Float32Array.from(numbers)), 15);
           for (let d = 0; d < perRow; d++) {
             bytes[at(d, perRow)] = type === "int8" ? levels[d]! : levels[d]! | (levels[perRow + d]! << 4);
           }
@@ -57,11 +58,13 @@ function cellOf(storage: KvStorage, type: KvType, headDim: number, panel: number
         read() {
           const scale = scales.getFloat16(slot * 2, true);
           const zero = scales.getFloat16((pageTokens + slot) * 2, true);
-          return Float64Array.from({ length: headDim }, (_, d) => {
+          const held = Float64Array.from({ length: headDim }, (_, d) => {
             const byte = bytes[at(d % perRow, perRow)]!;
             const level = type === "int8" ? byte : d < perRow ? byte & 15 : byte >> 4;
             return fround(zero + level * scale);
           });
+          // Its own inverse.
+          return type === "int8" ? held : rotate(held);
         },
       };
     }
@@ -83,6 +86,23 @@ function numbersOf(words: Uint16Array, type: "f16" | "bf16"): Float64Array {
   const floats = new Float32Array(words.length);
   fromBf16(floats, words);
   return Float64Array.from(floats);
+}
+
+/** See `Kernels.cacheWrite`: the rotation, in place, in the precision of the array. */
+function rotate<Numbers extends Floats>(x: Numbers): Numbers {
+  const block = x.length & -x.length;
+  // Stored between steps, a float32 is rounded at each.
+  const scale = fround(1 / fround(Math.sqrt(block)));
+  for (let half = 1; half < block; half *= 2) {
+    for (let i = 0; i < x.length; i++) {
+      if ((i & half) !== 0) continue;
+      const [a, b] = [x[i]!, x[i + half]!];
+      x[i] = a + b;
+      x[i + half] = a - b;
+    }
+  }
+  for (let i = 0; i < x.length; i++) x[i]! *= scale;
+  return x;
 }
 
 /** See `Kernels.cacheWrite`: the levels 0..`most` of one head, its scale and its zero. */
