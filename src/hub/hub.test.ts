@@ -1,7 +1,7 @@
 // Fetching from a hub and a registry of our own on 127.0.0.1: what is chosen, resumed, checked, listed and removed.
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
@@ -20,6 +20,8 @@ let packages: Map<string, Buffer>;
 let requests: string[];
 /** Cuts the first answer for a large file after so many bytes. */
 let breakAfter: number | undefined;
+/** Follows each file that is sent. */
+let grown: Buffer | undefined;
 let status: number;
 let directory: string;
 
@@ -43,7 +45,7 @@ const server = createServer((request, response) => {
   const file = /^\/owner\/model\/resolve\/([^/]+)\/(.+)$/.exec(url.pathname);
   if (file && repository.has(file[2]!)) {
     assert.equal(file[1], commit);
-    return sendFile(request, response, repository.get(file[2]!)!);
+    return sendFile(request, response, Buffer.concat([repository.get(file[2]!)!, grown ?? Buffer.alloc(0)]));
   }
   const tarball = /^\/([\w-]+)\.tgz$/.exec(url.pathname);
   if (tarball && packages.has(tarball[1]!)) return sendFile(request, response, packages.get(tarball[1]!)!);
@@ -109,6 +111,7 @@ beforeEach(() => {
   packages = new Map();
   requests = [];
   breakAfter = undefined;
+  grown = undefined;
   status = 200;
   process.env["LIANLU_CACHE"] = mkdtempSync(join(scratch, "cache-"));
   directory = join(process.env["LIANLU_CACHE"], "models");
@@ -155,6 +158,35 @@ test("a broken download goes on where it stopped, and a changed byte is noticed"
   const again = await get("owner/model", "mine");
   assert.deepEqual(readFileSync(join(again.path, "model.safetensors")), weights);
   assert.equal(findModel("mine", directory)?.name, "mine");
+});
+
+test("what a broken download of other files left does not come along", async () => {
+  const left = join(directory, "owner--model.partial");
+  mkdirSync(left, { recursive: true });
+  writeFileSync(join(left, "model.safetensors.index.json"), "{}");
+  writeFileSync(join(left, "model-00001-of-00002.safetensors"), "another commit's");
+  const model = await get("owner/model");
+  assert.deepEqual(readdirSync(model.path).sort(), [
+    "config.json",
+    "model.json",
+    "model.safetensors",
+    "tokenizer.json",
+  ]);
+});
+
+test("a file that is longer than the hub says is not taken", async () => {
+  grown = Buffer.alloc(1000);
+  await assert.rejects(get("owner/model"), { kind: "input", message: /is larger than \d+ bytes/ });
+  assert.deepEqual(listModels(directory), []);
+});
+
+test("no two names have one folder", async () => {
+  await get("owner/model");
+  for (const wrong of ["owner--model", "owner/model.partial", "mine.partial"]) {
+    await assert.rejects(async () => get("owner/model", wrong), { kind: "usage", message: /cannot name a model/ });
+    assert.throws(() => removeModel(wrong, directory), { kind: "usage" });
+  }
+  assert.equal(listModels(directory).length, 1);
 });
 
 test("one GGUF file of many is named by a part of its name", async () => {

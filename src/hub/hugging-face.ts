@@ -1,7 +1,7 @@
 // Models of the Hugging Face hub: which of a repository's files a decoder needs, and their fetching, resumed and checked.
 // Repositories are listed with the hub's own client; HF_ENDPOINT and HF_TOKEN are respected.
 import { createHash } from "node:crypto";
-import { createReadStream, existsSync, statSync } from "node:fs";
+import { createReadStream, existsSync, readdirSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { fileDownloadInfo, HubApiError, listFiles, modelInfo, type ListFileEntry } from "@huggingface/hub";
 import { fetchFile } from "../downloads/index.ts";
@@ -10,8 +10,6 @@ import type { Job } from "../protocol/job.ts";
 import { beginModel, checkRoom, finishModel, type StoredModel } from "./store.ts";
 
 const defaultEndpoint = "https://huggingface.co";
-/** No shard of a published checkpoint is as large. */
-const maxFileBytes = 256 * 2 ** 30;
 /** Files beside the weights that say how a model and its tokenizer work. */
 const companions = /^(?:[^/]*\.json|[^/]*\.jinja|[^/]*\.model|tokenizer[^/]*|merges\.txt|vocab\.txt)$/;
 
@@ -73,6 +71,9 @@ export async function* getFromHub(hubName: HubName, options: GetOptions): Job<St
     text: `${repository}: ${wanted.length} files, ${(total / 1e6).toFixed(1)} MB, commit ${asked.commit.slice(0, 12)}`,
   };
   const folder = beginModel(name, directory);
+  // What a broken download of another commit or choice left would be read with the rest.
+  const own = new Set(wanted.flatMap(({ path }) => [path, `${path}.part`]));
+  for (const entry of readdirSync(folder)) if (!own.has(entry)) rmSync(join(folder, entry), { recursive: true });
   const have = wanted.reduce(
     (sum, { path }) => sum + sizeOf(join(folder, path)) + sizeOf(join(folder, `${path}.part`)),
     0,
@@ -89,10 +90,11 @@ export async function* getFromHub(hubName: HubName, options: GetOptions): Job<St
     if (!info) throw new Failure("input", `${repository}: ${entry.path} is listed and not there.`, "Try again.");
     yield* fetchFile(info.url, path, {
       label: entry.path,
-      maxBytes: maxFileBytes,
+      maxBytes: entry.size,
       expected: digestOf(entry),
       isWhole,
-      ...(accessToken && { headers: { authorization: `Bearer ${accessToken}` } }),
+      // The hub may have led on to a network that delivers files, which has no business with the token.
+      ...(accessToken && isOf(info.url, hubUrl) && { headers: { authorization: `Bearer ${accessToken}` } }),
       ...(signal && { signal }),
       ...(pauseMs !== undefined && { pauseMs }),
     });
@@ -189,6 +191,10 @@ async function matches(path: string, entry: ListFileEntry): Promise<boolean> {
   const hash = entry.lfs ? createHash("sha256") : createHash("sha1").update(`blob ${size}\0`);
   for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk as Buffer);
   return hash.digest("hex") === (entry.lfs?.oid ?? entry.oid);
+}
+
+function isOf(url: string, hubUrl: string): boolean {
+  return new URL(url).origin === new URL(hubUrl).origin;
 }
 
 function sizeOf(path: string): number {

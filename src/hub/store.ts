@@ -40,23 +40,29 @@ export function modelsDir(): string {
   return join(defaultCacheDir(), "models");
 }
 
-/** A model's folder. Throws Failure("usage") for a name that cannot be one. */
+/** Stands for the slash of a name in the name of its folder; the hub has no name with it either. */
+const slash = "--";
+/** A folder in which a model is put together. */
+const partialEnding = ".partial";
+
+/** A model's folder, no other's. Throws Failure("usage") for a name that cannot be one. */
 export function folderOf(name: string, directory = modelsDir()): string {
-  if (!/^[\w][\w.-]*(\/[\w][\w.-]*)?$/.test(name)) {
+  const isName = /^[\w][\w.-]*(\/[\w][\w.-]*)?$/.test(name) && !name.includes(slash) && !name.endsWith(partialEnding);
+  if (!isName) {
     throw new Failure(
       "usage",
       `"${name}" cannot name a model.`,
-      "Use letters, digits, '-', '_' and '.', with one '/' at most.",
+      `Use letters, digits, '-', '_' and '.', with one '/' at most, no '${slash}', and no '${partialEnding}' at the end.`,
     );
   }
-  return join(directory, name.replace("/", "--"));
+  return join(directory, name.replace("/", slash));
 }
 
 /** All models, by name. A folder whose record cannot be read is left out: it is none of ours. */
 export function listModels(directory = modelsDir()): StoredModel[] {
   if (!existsSync(directory)) return [];
   return readdirSync(directory, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory() && !entry.name.endsWith(".partial"))
+    .filter((entry) => entry.isDirectory() && !entry.name.endsWith(partialEnding))
     .flatMap((entry) => readModel(join(directory, entry.name)) ?? [])
     .sort((left, right) => (left.name < right.name ? -1 : 1));
 }
@@ -82,7 +88,7 @@ export function findModel(name: string, directory = modelsDir()): StoredModel | 
 /** Removes a model's folder and what a broken download left. Throws Failure("input") where there is neither. */
 export function removeModel(name: string, directory = modelsDir()): { bytes: number } {
   const folder = folderOf(name, directory);
-  const partial = `${folder}.partial`;
+  const partial = `${folder}${partialEnding}`;
   if (!existsSync(folder) && !existsSync(partial)) throw noSuchModel(name, directory);
   const bytes = [folder, partial].reduce((sum, each) => sum + bytesBelow(each), 0);
   for (const each of [folder, partial]) rmSync(each, { recursive: true, force: true });
@@ -120,7 +126,7 @@ function noSuchModel(name: string, directory: string): Failure {
 
 /** The folder in which a model is put together; what a broken download left in it is gone on with. */
 export function beginModel(name: string, directory: string): string {
-  const partial = `${folderOf(name, directory)}.partial`;
+  const partial = `${folderOf(name, directory)}${partialEnding}`;
   mkdirSync(partial, { recursive: true });
   return partial;
 }
@@ -128,7 +134,7 @@ export function beginModel(name: string, directory: string): string {
 /** Moves a whole model to its place; an older one of the same name is replaced. */
 export function finishModel(record: Omit<ModelRecord, "addedAt">, directory: string): StoredModel {
   const folder = folderOf(record.name, directory);
-  const partial = `${folder}.partial`;
+  const partial = `${folder}${partialEnding}`;
   const whole: ModelRecord = { ...record, addedAt: new Date().toISOString() };
   writeFileSync(join(partial, recordName), `${JSON.stringify(whole, null, 2)}\n`);
   rmSync(folder, { recursive: true, force: true });

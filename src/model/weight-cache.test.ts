@@ -7,6 +7,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   truncateSync,
   utimesSync,
@@ -125,6 +126,17 @@ test("a source that changed, another variant, another order of sources: made aga
   appendFileSync(source, "!");
   await fill(openCache);
   assert.equal(readdirSync(directory).length, 1, "the file of the same model is replaced");
+});
+
+test("a source replaced by one of equal size and time: made again", async () => {
+  const { openCache, source, base } = place();
+  utimesSync(source, 1000, 1000);
+  await fill(openCache);
+  const other = join(base, "other.bin");
+  writeFileSync(other, "WEIGHTS");
+  utimesSync(other, 1000, 1000);
+  renameSync(other, source);
+  await fill(openCache);
 });
 
 test("other kernels have files of their own", async () => {

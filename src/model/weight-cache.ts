@@ -39,7 +39,7 @@ export interface WeightCacheOptions {
 
 /**
  * The weights of a model that is read from these files, for these kernels. LIANLU_WEIGHT_CACHE=off: nothing is kept.
- * Files that were changed since (size, time of change) are another model.
+ * Files that were changed or replaced since (size, times) are another model.
  */
 export function openWeightCache(
   kernels: Kernels,
@@ -109,8 +109,9 @@ function make<Result>(_name: string, fresh: () => Result): Result {
 function keyOf(kernels: Kernels, sources: readonly string[], variant: string): CacheKey {
   const describe = (source: string) => {
     const path = realpathSync(source);
-    const { size, mtimeNs } = statSync(path, { bigint: true });
-    return { path, size: Number(size), changed: String(mtimeNs) };
+    const { size, mtimeNs, ctimeNs } = statSync(path, { bigint: true });
+    // A copy that keeps its times, or a tool that sets them, cannot set the second.
+    return { path, size: Number(size), changed: `${mtimeNs} ${ctimeNs}` };
   };
   return { sources: sources.map(describe), variant, layout: kernels.packedLayout };
 }
