@@ -82,8 +82,8 @@ const usualCacheBytes = 2 ** 30;
 /** Sequences of full length for which there is room, at most. */
 const maxFullSequences = 64;
 /** What prompts reach of the measured peak of products, and answers of the measured bandwidth. */
-const promptShare = 0.5;
-const decodeShare = 0.7;
+const promptShare = 0.55;
+const decodeShare = 0.75;
 const bytesOfHalf = 2;
 /** Of 4-bit weights with their scales. */
 const bytesOfFourBits = 4.5 / 8;
