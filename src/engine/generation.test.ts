@@ -92,6 +92,18 @@ test("fields out of their range are refused by name, with the range", () => {
   );
 });
 
+test("a form that is nested too deeply is refused, not a defect", () => {
+  // Each text is the beginning of the next: a level each.
+  const choices = Array.from({ length: 600 }, (_, index) => "a".repeat(index + 1));
+  assert.equal(
+    answer({ responseFormat: { type: "choice", choices }, maxTokens: 3, logitBias: { 2: 90 } }).text.slice(0, 1),
+    "a",
+  );
+  let schema: Record<string, unknown> = { type: "null" };
+  for (let depth = 0; depth < 150; depth++) schema = { type: "array", items: schema };
+  assert.throws(() => answer({ responseFormat: { type: "json_schema", schema } }), { name: "Failure", kind: "input" });
+});
+
 test("a bias decides, and penalties drive an answer away from itself", () => {
   const biased = answer({ temperature: 0, logitBias: { 75: 100 }, maxTokens: 5, ignoreEos: true });
   assert.deepEqual(biased.ids, [75, 75, 75, 75]);

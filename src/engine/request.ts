@@ -60,7 +60,7 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number, usua
   function constraintOf(key: string, grammar: () => Grammar): Constraint {
     let constraint = constraints.get(key);
     constraints.delete(key);
-    if (!constraint || constraint.size() > maxStates) constraint = createConstraint(grammar(), tokenizer);
+    if (!constraint || constraint.size() > maxStates) constraint = construct(grammar, tokenizer);
     constraints.set(key, constraint);
     if (constraints.size > maxKeptConstraints) constraints.delete(constraints.keys().next().value!);
     return constraint;
@@ -131,6 +131,18 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number, usua
       priority: request.priority ?? 0,
     };
   };
+}
+
+/** A stack that is too small for what a request asks for is the request's fault. */
+function construct(grammar: () => Grammar, tokenizer: Tokenizer): Constraint {
+  try {
+    return createConstraint(grammar(), tokenizer);
+  } catch (error) {
+    if (!(error instanceof RangeError && error.message.includes("call stack"))) throw error;
+    throw new Failure("input", "The form that is asked for is nested too deeply.", "Give a simpler one.", {
+      cause: error,
+    });
+  }
 }
 
 /** What an answer of a format may be. */

@@ -69,6 +69,12 @@ test("rules recur on the right and in the middle", () => {
   }
 });
 
+test("a long chain of rules is measured in a few passes", () => {
+  const chain = Array.from({ length: 998 }, (_, i) => `r${i} ::= r${i + 1}`).join("\n");
+  const constraint = createConstraint(gbnfGrammar(`root ::= r0\n${chain}\nr998 ::= "a"?`), tokenizer);
+  assert.equal(constraint.tokensNeeded(constraint.start), 0);
+});
+
 test("what is wrong with a grammar is said with its line", () => {
   for (const [grammar, message] of [
     ['root ::= "a', /a literal that is never closed in line 1/],
@@ -84,6 +90,8 @@ test("what is wrong with a grammar is said with its line", () => {
     ["root ::= *", /nothing to repeat/],
     ['root ::= "\\q"', /the unknown escape \\q/],
     ['root ::= "a"\nroot ::= "b"', /a second rule "root" in line 2/],
+    ['root ::= "a"*+', /a count after a count/],
+    [`root ::= "a"\n${Array.from({ length: 1001 }, (_, i) => `r${i} ::= "b"\n`).join("")}`, /more than 1000 rules/],
     ["root ::= <think>", /a token between <>/],
     ['root ::= "a")', /"\)" where the rule should end/],
   ] as const) {
@@ -103,5 +111,6 @@ test("a choice is one of its texts, whatever they share", () => {
   for (const text of seen) assert.ok(choices.includes(text), text);
   assert.ok(seen.size > 3);
   assert.throws(() => choiceGrammar([]), /nothing to choose from/);
+  assert.throws(() => choiceGrammar(["a".repeat(200_001)]), /over the limit of 200000/);
   assert.throws(() => choiceGrammar(["a", ""]), /is empty/);
 });

@@ -9,6 +9,8 @@ import { complement, lastCodePoint, normalise, utf8 } from "./unicode.ts";
 const maxLength = 200_000;
 /** Counts in braces above this are refused. */
 const maxRepetitions = 10_000;
+/** More rules are refused. */
+const maxRules = 1_000;
 /** Groups nested deeper than this are refused. */
 const maxDepth = 200;
 
@@ -74,6 +76,7 @@ export function gbnfGrammar(source: string): Grammar {
     if (!(take(":") && take(":") && take("="))) refuse(`no ::= after the name "${name}"`);
     skip(true);
     if (rules.has(name)) refuse(`a second rule "${name}"`, start);
+    if (rules.size >= maxRules) refuse(`more than ${maxRules} rules`, start);
     rules.set(name, parseAlternatives());
     if (at < characters.length && peek() !== "\n" && peek() !== "\r") refuse(`"${peek()}" where the rule should end`);
   }
@@ -124,24 +127,26 @@ export function gbnfGrammar(source: string): Grammar {
   }
 
   function parseCounts(item: Expression): Expression {
-    let result = item;
-    for (;;) {
-      skip(depth > 0);
-      if (take("*")) result = repeat(result, 0);
-      else if (take("+")) result = repeat(result, 1);
-      else if (take("?")) result = repeat(result, 0, 1);
-      else if (peek() === "{") {
-        const braces = /^\{\s*(\d+)\s*(,\s*(\d*)\s*)?\}/.exec(characters.slice(at, at + 40).join(""));
-        if (!braces) refuse("a brace that is no count");
-        const min = Number(braces[1]);
-        const max = braces[2] === undefined ? min : braces[3] === "" ? Infinity : Number(braces[3]);
-        if (min > maxRepetitions || (max !== Infinity && max > maxRepetitions))
-          refuse(`a count over the limit of ${maxRepetitions}`);
-        if (max < min) refuse("a count whose bounds are out of order");
-        at += braces[0].length;
-        result = repeat(result, min, max);
-      } else return result;
+    skip(depth > 0);
+    let bounds: [number, number] | undefined;
+    if (take("*")) bounds = [0, Infinity];
+    else if (take("+")) bounds = [1, Infinity];
+    else if (take("?")) bounds = [0, 1];
+    else if (peek() === "{") {
+      const braces = /^\{\s*(\d+)\s*(,\s*(\d*)\s*)?\}/.exec(characters.slice(at, at + 40).join(""));
+      if (!braces) refuse("a brace that is no count");
+      const min = Number(braces[1]);
+      const max = braces[2] === undefined ? min : braces[3] === "" ? Infinity : Number(braces[3]);
+      if (min > maxRepetitions || (max !== Infinity && max > maxRepetitions))
+        refuse(`a count over the limit of ${maxRepetitions}`);
+      if (max < min) refuse("a count whose bounds are out of order");
+      at += braces[0].length;
+      bounds = [min, max];
     }
+    if (!bounds) return item;
+    skip(depth > 0);
+    if (at < characters.length && "*+?{".includes(peek())) refuse("a count after a count (group the first)");
+    return repeat(item, ...bounds);
   }
 
   function parseLiteral(start: number): Expression {

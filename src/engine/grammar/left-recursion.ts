@@ -31,9 +31,11 @@ export function findLeftRecursion(rules: ReadonlyMap<string, Expression>): strin
 /** Rules that match the empty text. */
 function nullableRules(rules: ReadonlyMap<string, Expression>): Set<string> {
   const nullable = new Set<string>();
+  // Rules mostly call rules after them: from the last to the first, a pass or two is enough.
+  const backwards = [...rules].reverse();
   for (let changed = true; changed;) {
     changed = false;
-    for (const [name, body] of rules) {
+    for (const [name, body] of backwards) {
       if (nullable.has(name) || !isNullable(body, nullable)) continue;
       nullable.add(name);
       changed = true;

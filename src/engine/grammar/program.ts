@@ -119,18 +119,23 @@ export function compile(grammar: Grammar): Program {
   return { nodes, start, distances };
 }
 
-/** Relaxes until nothing changes; nodes mostly follow what they lead to, so a few passes are enough. */
+/**
+ * Relaxes until nothing changes. Within a rule, nodes come after what they lead to; rules come before those that they call:
+ * passes in both directions in turn make a few of them enough.
+ */
 function measure(nodes: readonly Node[]): Float64Array {
   const distances = new Float64Array(nodes.length).fill(Infinity);
-  for (let changed = true; changed;) {
+  let changed = true;
+  const relax = (index: number): void => {
+    const distance = distanceOf(nodes[index]!, distances);
+    if (distance >= distances[index]!) return;
+    distances[index] = distance;
+    changed = true;
+  };
+  while (changed) {
     changed = false;
-    for (const [index, node] of nodes.entries()) {
-      const distance = distanceOf(node, distances);
-      if (distance < distances[index]!) {
-        distances[index] = distance;
-        changed = true;
-      }
-    }
+    for (let index = 0; index < nodes.length; index++) relax(index);
+    for (let index = nodes.length - 1; index >= 0; index--) relax(index);
   }
   return distances;
 }
