@@ -71,9 +71,17 @@ async function* fetchPart(
   };
   const onRetry = (fault: string): void => emit({ type: "note", text: `${label}: ${fault}, trying again` });
   let ended = false;
+  let farthest = sizeOf(partPath);
   const transfer = requestWithRetries(url, { ...request, headers, onRetry, accept: [416] }, (response, alive) =>
-    appendBody(response, partPath, maxBytes, alive, (done, total) =>
-      emit({ type: "progress", step, done, ...(total === undefined ? {} : { total }), unit: "bytes" }),
+    appendBody(
+      response,
+      partPath,
+      maxBytes,
+      (done) => {
+        alive(done > farthest);
+        farthest = Math.max(farthest, done);
+      },
+      (done, total) => emit({ type: "progress", step, done, ...(total === undefined ? {} : { total }), unit: "bytes" }),
     ),
   ).finally(() => {
     ended = true;
@@ -98,7 +106,7 @@ async function appendBody(
   response: Response,
   partPath: string,
   maxBytes: number,
-  alive: () => void,
+  onData: (done: number) => void,
   onProgress: (done: number, total: number | undefined) => void,
 ): Promise<void> {
   if (response.status === 416) {
@@ -127,7 +135,7 @@ async function appendBody(
       for (let at = 0; at < chunk.length;) at += writeSync(descriptor, chunk, at);
       done += chunk.length;
       if (done > maxBytes) throw new Failure("input", `${response.url} is larger than ${maxBytes} bytes`);
-      alive();
+      onData(done);
       if (done - reported >= PROGRESS_BYTES || done === total) {
         onProgress(done, total);
         reported = done;

@@ -40,7 +40,8 @@ export async function* downloadPackage(spec: PackageSpec, options: DownloadOptio
     mkdirSync(cacheDir, { recursive: true });
     if (spec.version !== undefined) {
       const known = readRecord(recordPath(cacheDir, spec.name, spec.version));
-      if (known !== undefined && (await isWhole(known.path, known.integrity))) {
+      const isIt = known?.name === spec.name && known.version === spec.version;
+      if (isIt && (await isWhole(known.path, known.integrity))) {
         yield { type: "note", text: `${spec.name}@${known.version}: from the cache, integrity checked` };
         return known;
       }

@@ -146,6 +146,32 @@ test("a server that knows no ranges makes it start over", async () => {
   assert.deepEqual(readFileSync(path), tarball);
 });
 
+test("a server that knows no ranges and always breaks off at one place is given up", async () => {
+  content = broken(100_000);
+  await assert.rejects(download(), { kind: "environment", message: /after 4 attempts/ });
+});
+
+test("a version that is no version does not become the name of a file", async () => {
+  const version = "../../1.2.0";
+  metadata = (_, response) => {
+    const dist = { tarball: `${base}thing/-/thing-1.2.0.tgz`, integrity };
+    response.end(JSON.stringify({ "dist-tags": { latest: version }, versions: { [version]: { dist } } }));
+  };
+  await assert.rejects(download(), { kind: "input", message: /no version latest/ });
+});
+
+test("what is kept of another package under the same file name is not taken for it", async () => {
+  const { path } = await download();
+  const record = path.replace(/tgz$/, "json");
+  writeFileSync(record, JSON.stringify({ ...JSON.parse(readFileSync(record, "utf8")), name: "thing-1.2" }));
+  requests = [];
+  await download("thing@1.2.0");
+  assert.deepEqual(
+    requests.map(({ url }) => url),
+    ["/thing"],
+  );
+});
+
 test("content that does not match its digest is refused and not kept", async () => {
   content = (_, response) => void response.end(Buffer.alloc(10));
   await assert.rejects(download(), { kind: "input", message: /does not match sha512-/ });

