@@ -8,7 +8,7 @@ import { loadKernels, machine, setThreads, type Floats } from "../kernels/index.
 import { addLora, decode, loadCheckpoint, packedAttention, saveAdapter } from "../model/index.ts";
 import { collect, type ServedModel } from "../protocol/index.ts";
 import { createTape } from "../tensor/index.ts";
-import { load } from "./load.ts";
+import { load, type LoadOptions } from "./load.ts";
 import { createRunner } from "./runner.ts";
 import { writeTestCheckpoint } from "./test-checkpoint.ts";
 
@@ -22,6 +22,7 @@ after(() => {
 
 const checkpoint = directory;
 await writeTestCheckpoint(directory);
+const weights = join(import.meta.dirname, "../../../shared/data/weights");
 const request = { input: { messages: [{ role: "user" as const, content: "明月" }] }, maxTokens: 40, seed: 2 };
 
 test("a row's logits are the same to the bit alone, in any batch, chunk and number of threads, and in training's pass", () => {
@@ -146,6 +147,25 @@ test("an adapter changes the answers", async () => {
   });
 });
 
+test("guesses from the text or a smaller model change no answer", async () => {
+  const ask = async (speculation: NonNullable<LoadOptions["speculation"]>) => {
+    const model = await load(checkpoint, { speculation });
+    const greedy = { ...request, temperature: 0, maxTokens: 60, ignoreEos: true };
+    const { text } = await collect(model.generate(greedy));
+    const { draftedTokens, acceptedTokens } = await model.statistics();
+    await model.close();
+    return { text, draftedTokens, acceptedTokens };
+  };
+  const plain = await ask("none");
+  assert.equal((await ask("prompt-lookup")).text, plain.text);
+  // The model guesses for itself, and is right but where it would have ended.
+  const drafted = await ask({ draft: checkpoint });
+  assert.equal(drafted.text, plain.text);
+  assert.ok(drafted.acceptedTokens > 0.8 * drafted.draftedTokens && drafted.draftedTokens > 40);
+  assert.equal(plain.draftedTokens, 0);
+  await assert.rejects(ask({ draft: join(weights, "llama2c/stories260K.bin") }), { name: "Failure", kind: "input" });
+});
+
 test("files and options that do not fit are refused by name", async () => {
   const broken = (change: (path: string) => void): Promise<ServedModel> => {
     const copy = mkdtempSync(join(directory, "broken-"));
@@ -175,7 +195,6 @@ test("files and options that do not fit are refused by name", async () => {
   assert.equal(short.contextLength, 64);
 });
 
-const weights = join(import.meta.dirname, "../../../shared/data/weights");
 const skip = existsSync(join(weights, "GOLDEN.json")) ? false : `the weights are not at ${weights}`;
 
 test("stories260K writes its published text, token by token through the cache", { skip }, async () => {
