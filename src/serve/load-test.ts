@@ -102,7 +102,9 @@ export async function* loadTest(options: LoadTestOptions): Job<LoadReport> {
       });
     } catch (cause) {
       if (signal?.aborted) throw signal.reason;
-      throw new Failure("environment", `${base} does not answer.`, "Start it with `lianlu serve`.", { cause });
+      throw new Failure("environment", `${base} does not answer${why(cause)}.`, "Start it with `lianlu serve`.", {
+        cause,
+      });
     }
   }
   const model = options.model ?? (await firstModel(send, base));
@@ -212,6 +214,12 @@ export async function* loadTest(options: LoadTestOptions): Job<LoadReport> {
         ? undefined
         : { start: bytesAtStart, end: bytesAtEnd, most: Math.max(most, bytesAtEnd) },
   };
+}
+
+/** What a socket said, which fetch keeps behind "fetch failed". */
+function why(error: unknown): string {
+  const { cause } = error as Error;
+  return cause instanceof Error ? ` (${"code" in cause ? String(cause.code) : cause.name}: ${cause.message})` : "";
 }
 
 function bearer(key: string): Record<string, string> {
