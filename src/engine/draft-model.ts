@@ -7,10 +7,10 @@ import type { Sequence } from "./sequence.ts";
 import type { Speculator } from "./speculation.ts";
 
 /**
- * Proposes the likeliest ids of a small model, whose runner has as many pages as the large one's.
+ * Proposes the likeliest ids below `vocabSize` of a small model, whose runner has as many pages as the large one's.
  * Sequences longer than its `maxPositions` get no proposals.
  */
-export function draftModel(runner: Runner, maxPositions: number): Speculator {
+export function draftModel(runner: Runner, maxPositions: number, vocabSize: number): Speculator {
   const builder = createBatchBuilder(64);
   /** The ids proposed so far in this step, and how many are wanted, by sequence. */
   const proposed = new Map<Sequence, number[]>();
@@ -46,7 +46,7 @@ export function draftModel(runner: Runner, maxPositions: number): Speculator {
         follow(sequence, sequence.task.ids.length, sequence.draftLimit > 0);
         if (sequence.draftLimit > 0) proposed.set(sequence, []);
       }
-      run((sequence, logits) => proposed.get(sequence)!.push(likeliest(logits)));
+      run((sequence, logits) => proposed.get(sequence)!.push(likeliest(logits, vocabSize)));
       for (;;) {
         let rows = 0;
         for (const [sequence, ids] of proposed) {
@@ -58,7 +58,7 @@ export function draftModel(runner: Runner, maxPositions: number): Speculator {
           rows += 1;
         }
         if (rows === 0) break;
-        run((sequence, logits) => proposed.get(sequence)!.push(likeliest(logits)));
+        run((sequence, logits) => proposed.get(sequence)!.push(likeliest(logits, vocabSize)));
       }
       for (const [sequence, ids] of proposed) sequence.drafts = ids;
     },
@@ -66,8 +66,8 @@ export function draftModel(runner: Runner, maxPositions: number): Speculator {
 }
 
 /** The lowest id on a tie. */
-function likeliest(logits: Floats): number {
+function likeliest(logits: Floats, vocabSize: number): number {
   let best = 0;
-  for (let id = 1; id < logits.length; id++) if (logits[id]! > logits[best]!) best = id;
+  for (let id = 1; id < vocabSize; id++) if (logits[id]! > logits[best]!) best = id;
   return best;
 }

@@ -116,10 +116,10 @@ export function createEngine(options: EngineOptions): ServedModel {
       queue.fail(error);
     };
     const onAbort = (): void => stopWith(signal?.reason);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    open.add(stopWith);
-    scheduler.add(task);
     try {
+      signal?.addEventListener("abort", onAbort, { once: true });
+      open.add(stopWith);
+      scheduler.add(task);
       yield* queue;
     } finally {
       open.delete(stopWith);

@@ -130,7 +130,7 @@ function openDraft(path: string, kernels: Kernels, tokenizer: Tokenizer, pages: 
     );
   }
   checkTokenizer(tokenizer, vocabSize, path);
-  return draftModel(createRunner(kernels, decoder, pages, { kvCache }), maxPositions);
+  return draftModel(createRunner(kernels, decoder, pages, { kvCache }), maxPositions, tokenizer.vocabSize);
 }
 
 function checkTokenizer(tokenizer: Tokenizer, vocabSize: number, path: string): void {

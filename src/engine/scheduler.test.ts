@@ -102,8 +102,8 @@ test("guesses change nothing but the number of steps", async () => {
   const speculators = {
     lookup: promptLookup(),
     // The same model: all of its guesses at greedy requests are right.
-    draft: draftModel(draftRunner, 4096),
-    shortDraft: draftModel(createTestRunner(tokenizer.vocabSize, 64), 70),
+    draft: draftModel(draftRunner, 4096, tokenizer.vocabSize),
+    shortDraft: draftModel(createTestRunner(tokenizer.vocabSize, 64), 70, tokenizer.vocabSize),
   };
   for (const [name, speculator] of Object.entries(speculators)) {
     const runner = createTestRunner(tokenizer.vocabSize, 64);
@@ -119,6 +119,20 @@ test("guesses change nothing but the number of steps", async () => {
     if (name === "draft") assert.ok(acceptedTokens > 0.5 * draftedTokens, `${acceptedTokens} of ${draftedTokens}`);
     assert.ok(acceptedTokens <= draftedTokens);
   }
+});
+
+test("a speculator that fails is done without", async () => {
+  const request = { ...after([], 100), maxTokens: 20, ignoreEos: true };
+  const plain = await collect(engineOf(64).engine.generate(request));
+  const broken = createTestRunner(tokenizer.vocabSize, 64);
+  let steps = 0;
+  const run: typeof broken.run = (batch, onOutput) => {
+    if (++steps % 3 === 0) throw new Error("out of luck");
+    broken.run(batch, onOutput);
+  };
+  const { engine } = engineOf(64, { speculator: draftModel({ ...broken, run }, 4096, tokenizer.vocabSize) });
+  assert.equal((await collect(engine.generate(request))).text, plain.text);
+  assert.ok(steps > 6 && (await engine.statistics()).acceptedTokens > 0);
 });
 
 test("counts that make no sense are refused", () => {

@@ -128,7 +128,13 @@ export function createScheduler(runner: Runner, options: SchedulerOptions = {}):
     for (;;) {
       await nextTurn();
       if (waiting.length + running.length === 0) break;
-      step();
+      try {
+        step();
+      } catch (error) {
+        // A defect: without an end to them the requests would wait for ever.
+        for (const sequence of [...running]) fail(sequence, error);
+        for (const { task } of waiting.splice(0)) task.onFailure(error);
+      }
     }
     looping = false;
   }
@@ -230,11 +236,29 @@ export function createScheduler(runner: Runner, options: SchedulerOptions = {}):
       if (task.rows === "every" || task.output === "hidden") continue;
       const limit = Math.min(each, task.maxLength - task.ids.length - 1);
       if (limit <= 0) continue;
-      const likely = task.drafts?.(limit) ?? noDrafts;
+      let likely;
+      try {
+        likely = task.drafts?.(limit) ?? noDrafts;
+      } catch (error) {
+        sequence.rows = 0;
+        fail(sequence, error);
+        continue;
+      }
       if (likely.length > 0) sequence.drafts = likely.slice(0, roomFor(sequence, likely.length));
       else if (speculator) sequence.draftLimit = roomFor(sequence, Math.min(limit, sequence.draftLength));
     }
-    speculator?.propose(deciding, reading);
+    for (let index = deciding.length - 1; index >= 0; index--) {
+      if (deciding[index]!.rows === 0) deciding.splice(index, 1);
+    }
+    try {
+      speculator?.propose(deciding, reading);
+    } catch {
+      // Nobody is worse off without guesses; what is not in whole pages the speculator reads again.
+      for (const sequence of [...deciding, ...reading]) {
+        sequence.drafts = noDrafts;
+        if (speculator?.follows) sequence.drafted = Math.min(sequence.drafted, sequence.nodes.length * pageTokens);
+      }
+    }
   }
 
   /** How many ids more the sequence has pages for, without turning out another; at most `count`. */

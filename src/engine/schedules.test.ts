@@ -167,7 +167,12 @@ test("any schedule gives each request what it gets alone", async () => {
     const speculator = pick<(() => Speculator) | undefined>([
       undefined,
       promptLookup,
-      () => draftModel(createRunner(kernels, pick([draftDecoder, decoder]), pages, { kvCache }), config.maxPositions),
+      () =>
+        draftModel(
+          createRunner(kernels, pick([draftDecoder, decoder]), pages, { kvCache }),
+          config.maxPositions,
+          config.vocabSize,
+        ),
     ])?.();
     setThreads(pick([1, 1, 2, 3]));
     const model = makeModel(kvCache, pages, {

@@ -1,10 +1,9 @@
 // Log-probabilities of given texts: which ids a text has, where each starts in it, and one task that scores them.
-import type { Floats } from "../kernels/kernels.ts";
 import { Failure, type ScoredText, type TokenChance } from "../protocol/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import type { Adapter } from "./adapters.ts";
 import { contextLengthExceeded, promptOf } from "./request.ts";
-import { logProbability } from "./logprobs.ts";
+import { tokenLogprob } from "./logprobs.ts";
 import type { Task } from "./task.ts";
 
 export interface ScoringOptions {
@@ -60,8 +59,9 @@ export function scoringTask(options: ScoringOptions): Task | undefined {
     output: "logits",
     rows: "every",
     onOutput(position, logits) {
-      logprobs[position + 1] = logProbability(logits, tokens[position + 1]!);
-      if (topLogprobs > 0) top[position + 1] = likeliest(tokenizer, logits, topLogprobs);
+      const scored = tokenLogprob(tokenizer, logits, tokens[position + 1]!, topLogprobs);
+      logprobs[position + 1] = scored.logprob;
+      top[position + 1] = scored.top;
       if (position + 2 < tokens.length) return "more";
       finish();
       return "done";
@@ -73,19 +73,6 @@ export function scoringTask(options: ScoringOptions): Task | undefined {
 function tokensOf(tokenizer: Tokenizer, text: string | readonly number[]): number[] {
   if (typeof text !== "string") return promptOf(tokenizer, { input: { promptIds: text } });
   return [...(tokenizer.bosId === undefined ? [] : [tokenizer.bosId]), ...tokenizer.encode(text)];
-}
-
-/** The most likely tokens of a row, the lower id first on a tie. */
-function likeliest(tokenizer: Tokenizer, logits: Floats, count: number): TokenChance[] {
-  const ids: number[] = [];
-  for (let id = 0; id < tokenizer.vocabSize; id++) {
-    if (ids.length === count && logits[id]! <= logits[ids[count - 1]!]!) continue;
-    let place = ids.length;
-    while (place > 0 && logits[ids[place - 1]!]! < logits[id]!) place--;
-    ids.splice(place, 0, id);
-    if (ids.length > count) ids.pop();
-  }
-  return ids.map((id) => ({ id, bytes: tokenizer.tokenBytes(id), logprob: logProbability(logits, id) }));
 }
 
 /**
