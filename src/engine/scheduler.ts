@@ -132,7 +132,7 @@ export function createScheduler(runner: Runner, options: SchedulerOptions = {}):
         step();
       } catch (error) {
         // A defect: without an end to them the requests would wait for ever.
-        for (const sequence of [...running]) fail(sequence, error);
+        while (running.length > 0) fail(running[0]!, error);
         for (const { task } of waiting.splice(0)) task.onFailure(error);
       }
     }
