@@ -45,8 +45,20 @@ export function freeGuide(tokenizer: Tokenizer, { minTokens, ignoreEos }: FreeOp
   };
 }
 
+const known = new WeakMap<Tokenizer, Map<string, TokenMask>>();
+
+/** Made once for each tokenizer and set of ids. */
 function allBut(tokenizer: Tokenizer, banned: readonly number[]): TokenMask | undefined {
   if (banned.length === 0) return undefined;
+  const key = banned.join();
+  const masks = known.get(tokenizer) ?? new Map<string, TokenMask>();
+  known.set(tokenizer, masks);
+  const mask = masks.get(key) ?? makeAllBut(tokenizer, banned);
+  masks.set(key, mask);
+  return mask;
+}
+
+function makeAllBut(tokenizer: Tokenizer, banned: readonly number[]): TokenMask {
   const words = emptyWords(tokenizer.vocabSize);
   for (let id = 0; id < tokenizer.vocabSize; id++) if (!banned.includes(id)) setBit(words, id);
   return createMask(words);

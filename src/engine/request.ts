@@ -27,9 +27,11 @@ import { checkNumbers, penaltiesOf, samplingOf } from "./sampling.ts";
 /** What `cause.code` of a failure says when a prompt does not fit, for callers that must tell it apart. */
 export const contextLengthExceeded = "context_length_exceeded";
 
-/** Constraints are kept for this many schemas; one that has grown over the limit of states is made anew. */
+/** Constraints are kept for this many forms, and while they have no more states than this together. */
 const maxKeptConstraints = 32;
-const maxStates = 20_000;
+const maxKeptStates = 40_000;
+/** One with more states is made anew for the next request, well before its automaton refuses to grow. */
+const maxStates = 10_000;
 
 export interface Prepared {
   promptIds: number[];
@@ -62,7 +64,12 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number, usua
     constraints.delete(key);
     if (!constraint || constraint.size() > maxStates) constraint = construct(grammar, tokenizer);
     constraints.set(key, constraint);
-    if (constraints.size > maxKeptConstraints) constraints.delete(constraints.keys().next().value!);
+    let states = [...constraints.values()].reduce((sum, each) => sum + each.size(), 0);
+    for (const [oldest, each] of constraints) {
+      if (oldest === key || (constraints.size <= maxKeptConstraints && states <= maxKeptStates)) break;
+      constraints.delete(oldest);
+      states -= each.size();
+    }
     return constraint;
   }
 

@@ -58,10 +58,10 @@ export function createSampler(vocabSize: number, kernels?: Pick<Kernels, "argmax
 
   const place = new Int32Array(1);
 
-  function largestOf(row: Float32Array, count: number, whole: boolean, idAt: (index: number) => number): number {
-    // A sum that is finite says that every logit is; else the slow way finds out which one is not.
-    if (!kernels || !whole || !Number.isFinite(kernels.sumSquares(row))) return largest(row, count, idAt);
-    kernels.argmax(place, row, 1, count);
+  /** The largest by the kernels; undefined where that is not to be had, or some logit is not finite. */
+  function quickly(row: Float32Array): number | undefined {
+    if (!kernels || !Number.isFinite(kernels.sumSquares(row))) return undefined;
+    kernels.argmax(place, row, 1, row.length);
     return place[0]!;
   }
 
@@ -104,21 +104,21 @@ export function createSampler(vocabSize: number, kernels?: Pick<Kernels, "argmax
       penalties?.apply(row);
     }
     let count = size;
-    let sparse = false;
-    if (mask) {
-      sparse = mask.count * 4 < size;
-      if (sparse) {
-        count = mask.gather(row, values, ids);
-        row = values;
-      } else {
-        values.set(row);
-        mask.close(values, size);
-        row = values;
-      }
-    }
+    const sparse = mask !== undefined && mask.count * 4 < size;
     const idAt = (index: number): number => (sparse ? ids[index]! : index);
-    const best = largestOf(row, count, mask === undefined, idAt);
     const { temperature, topK, topP, minP, typicalP } = options;
+    let best = sparse ? undefined : quickly(row);
+    if (best !== undefined && mask && !mask.has(best)) best = undefined;
+    if (best !== undefined && temperature === 0) return best;
+    if (sparse) {
+      count = mask.gather(row, values, ids);
+      row = values;
+    } else if (mask) {
+      values.set(row);
+      mask.close(values, size);
+      row = values;
+    }
+    best ??= largest(row, count, idAt);
     if (temperature === 0) return idAt(best);
     const maximum = row[best]!;
     const random = uniform(options.seed, position);

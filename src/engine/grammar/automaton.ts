@@ -6,7 +6,11 @@ import { repeated, type Node, type Program, type Run } from "./program.ts";
 import { normalise } from "./unicode.ts";
 
 /** A text that can be read in more ways at once than this is refused. */
-const maxPlaces = 20_000;
+const maxPlaces = 4_000;
+/** A grammar whose answers need more states than this is refused, also while one is being written. */
+const maxStates = 40_000;
+/** And one whose states have more places than this together: that is what time and memory go by. */
+const maxAllPlaces = 1_000_000;
 
 /** What to return to at the end of a rule or of a counted body; frames of one parent are shared. */
 interface Frame {
@@ -68,6 +72,7 @@ export interface Automaton {
 
 export function createAutomaton({ nodes, start, distances }: Program): Automaton {
   let nextPlaceId = 0;
+  let allPlaces = 0;
   const states = new Map<string, State>();
   const root: Frame = {
     parent: undefined,
@@ -171,6 +176,14 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
     const key = `${accepting ? "!" : ""}${consuming.map(({ id }) => id).join()}`;
     let state = states.get(key);
     if (!state) {
+      allPlaces += consuming.length;
+      if (states.size >= maxStates || allPlaces > maxAllPlaces) {
+        throw new Failure(
+          "input",
+          `The schema, pattern or grammar can be read in too many ways for this answer.`,
+          "Give one that says sooner which of its ways a text takes.",
+        );
+      }
       state = {
         places: consuming,
         run: onlyRun(nodes, consuming, runs),

@@ -8,7 +8,7 @@ import { compile } from "./program.ts";
 import { requireAllBytes, vocabularyOf, type Trie, type Vocabulary } from "./vocabulary.ts";
 
 /** Masks are kept up to this many bytes in all; a state within a free string comes back often. */
-const maxKeptBytes = 16 * 2 ** 20;
+const maxKeptBytes = 8 * 2 ** 20;
 
 export interface Constraint {
   readonly start: State;

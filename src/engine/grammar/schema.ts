@@ -5,6 +5,7 @@ import { Failure } from "../../protocol/errors.ts";
 import {
   choice,
   nothing,
+  oneOf,
   optional,
   repeat,
   rule,
@@ -172,7 +173,11 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
       (value) => (!types || types.some((type) => hasType(value, type))) && meets(value, schema),
     );
     if (fitting.length === 0) refuse(path, "allows no value at all");
-    return choice(...fitting.map(exactly));
+    // A long list of texts shares what they begin with.
+    const isScalar = (value: unknown): boolean => typeof value !== "object" || value === null;
+    const scalars = oneOf(fitting.filter(isScalar).map((value) => JSON.stringify(value)));
+    const others = fitting.filter((value) => !isScalar(value)).map(exactly);
+    return choice(...[scalars, ...others].filter((each) => each !== nothing));
   }
 
   function object(schema: Schema, path: string, depth: number): Expression {
