@@ -26,6 +26,7 @@ export default defineCommand({
   options: {
     adapter: { type: "string", placeholder: "DIR", help: "PEFT adapter to put beside a model directory" },
     tokenizer: { type: "string", placeholder: "PATH", help: "tokenizer, where it is not beside the model" },
+    model: { type: "string", placeholder: "NAME", help: "which of a server's models; else the first" },
     system: { type: "string", placeholder: "TEXT", help: "what the model is told first" },
     prompt: { type: "string", placeholder: "TEXT", help: "one message: answer it and leave" },
     temperature: { type: "number", min: 0, max: 2, default: 0.8, help: "0 is greedy" },
@@ -91,13 +92,16 @@ export default defineCommand({
   },
 });
 
+interface OpenOptions {
+  adapter: string | undefined;
+  tokenizer: string | undefined;
+  threads: number | undefined;
+  model: string | undefined;
+}
+
 async function open(
   target: string,
-  {
-    adapter,
-    tokenizer,
-    threads,
-  }: { adapter: string | undefined; tokenizer: string | undefined; threads: number | undefined },
+  { adapter, tokenizer, threads, model }: OpenOptions,
   onNote: (text: string) => void,
 ): Promise<LanguageModel> {
   const given = {
@@ -106,6 +110,7 @@ async function open(
     ...(threads !== undefined && { threads }),
   };
   if (!/^https?:/.test(target)) {
+    if (model !== undefined) throw new Failure("usage", "--model is for a server.", "Give the model itself.");
     const path = resolveModel(target);
     return load(path, { worker: true, onNote, ...given, ...(path !== target && { id: target }) });
   }
@@ -113,7 +118,7 @@ async function open(
   if (name !== undefined) {
     throw new Failure("usage", `--${name} is for a model on this machine.`, "Give it to `lianlu serve` instead.");
   }
-  return connect({ baseUrl: target });
+  return connect({ baseUrl: target, ...(model !== undefined && { model }) });
 }
 
 /** Reads lines until the end of input, /exit or a Ctrl-C between answers; returns how many were answered. */
