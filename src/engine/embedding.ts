@@ -3,7 +3,8 @@ import type { Floats } from "../kernels/kernels.ts";
 import { Failure, type EmbedOptions } from "../protocol/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import type { Adapter } from "./adapters.ts";
-import { contextLengthExceeded, promptOf } from "./request.ts";
+import { checkTextLength } from "./given-text.ts";
+import { promptOf } from "./request.ts";
 import type { Task } from "./task.ts";
 
 export interface EmbeddingOptions {
@@ -22,14 +23,7 @@ export interface EmbeddingOptions {
 export function embeddingTask(options: EmbeddingOptions): Task {
   const { tokenizer, contextLength, pooling, text, onResult, onFailure } = options;
   const ids = promptOf(tokenizer, { input: typeof text === "string" ? { prompt: text } : { promptIds: text } });
-  if (ids.length > contextLength) {
-    throw new Failure(
-      "input",
-      `A text to embed has ${ids.length} tokens, and this model's context is ${contextLength}.`,
-      "Cut the text into pieces.",
-      { cause: { code: contextLengthExceeded } },
-    );
-  }
+  checkTextLength("to embed", ids, contextLength);
   let sum: Float64Array | undefined;
   return {
     ids,

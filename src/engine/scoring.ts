@@ -2,7 +2,8 @@
 import { Failure, type ScoredText, type TokenChance } from "../protocol/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import type { Adapter } from "./adapters.ts";
-import { contextLengthExceeded, promptOf } from "./request.ts";
+import { checkTextLength } from "./given-text.ts";
+import { promptOf } from "./request.ts";
 import { tokenLogprob } from "./logprobs.ts";
 import type { Task } from "./task.ts";
 
@@ -32,14 +33,7 @@ export function scoringTask(options: ScoringOptions): Task | undefined {
     );
   }
   const tokens = tokensOf(tokenizer, text);
-  if (tokens.length > contextLength) {
-    throw new Failure(
-      "input",
-      `A text to score has ${tokens.length} tokens, and this model's context is ${contextLength}.`,
-      "Cut the text into pieces.",
-      { cause: { code: contextLengthExceeded } },
-    );
-  }
+  checkTextLength("to score", tokens, contextLength);
   const logprobs: (number | null)[] = tokens.map(() => null);
   const top: (readonly TokenChance[] | null)[] = tokens.map(() => null);
   const finish = (): void => {

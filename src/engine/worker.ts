@@ -12,7 +12,9 @@ const closeMilliseconds = 5000;
 /** Loads a model in a new thread. Throws what loading throws. */
 export function loadInWorker(path: string, { onNote, onCrash, ...options }: LoadOptions): Promise<ServedModel> {
   const workerData = { path, options: { ...options, worker: false } };
-  const worker = new Worker(new URL("./worker-thread.ts", import.meta.url), { workerData });
+  // Streams make much that is short-lived; more room for it would only be memory that is touched later.
+  const resourceLimits = { maxYoungGenerationSizeMb: 16 };
+  const worker = new Worker(new URL("./worker-thread.ts", import.meta.url), { workerData, resourceLimits });
   return connectWorker(worker, { ...(onNote && { onNote }), ...(onCrash && { onCrash }) });
 }
 
