@@ -3,15 +3,17 @@
 // How: before rendering, a mark (a character that occurs nowhere in the input) is put into every string of the messages
 // after each character with which a control token can begin. Control tokens that are whole in the rendered text then come
 // from the template; the marks are taken out of the rest. The template sees real contents otherwise, so that it can trim,
-// split and compare them.
+// split and compare them. Added tokens that are no control tokens (<think>, <tool_response>) stay as they are: templates
+// look for them to drop what a model thought before.
 //
 // Limits: a template that itself writes the first character of a control token and lets a message complete the rest
-// would be fooled; one that compares a message with text that holds such a character misses it.
+// would be fooled; one that compares a message with other text that holds such a character misses it.
 import { Template } from "@huggingface/jinja";
 import { Failure } from "../protocol/errors.ts";
 import type { Message, ToolCall, ToolDefinition } from "../protocol/message.ts";
 import type { ChatEncoder, ChatSource } from "./chat.ts";
-import { alternation } from "./data.ts";
+import { alternation, fromUtf8 } from "./data.ts";
+import type { TokenEntry } from "./data.ts";
 import { createIdBuffer } from "./ids.ts";
 
 export function createTemplateRenderer({
@@ -23,13 +25,17 @@ export function createTemplateRenderer({
 }: Omit<ChatSource, "templates"> & { template: string }): ChatEncoder {
   const controlNames = [...controlIds.keys()].filter((name) => name !== "");
   const firstCharacters = new Set(controlNames.map((name) => String.fromCodePoint(name.codePointAt(0)!)));
-  const openings = new RegExp(alternation([...firstCharacters]) ?? "(?!)", "gu");
+  const harmless = alternation(harmlessTexts(tokens, controlNames, firstCharacters)) ?? "(?!)";
+  const openings = new RegExp(`${harmless}|(${alternation([...firstCharacters]) ?? "(?!)"})`, "gu");
   const controls = new RegExp(alternation(controlNames) ?? "(?!)", "g");
   let parsed: Template | undefined;
 
   return (messages, { tools = [], addGenerationPrompt = false, templateOptions = {} } = {}) => {
     const mark = chooseMark(JSON.stringify([messages, tools, templateOptions, template, controlNames]));
-    const shield = <Value>(value: Value): Value => mapStrings(value, (text) => text.replace(openings, `$&${mark}`));
+    const shield = <Value>(value: Value): Value =>
+      mapStrings(value, (text) =>
+        text.replace(openings, (found, opening?: string) => (opening === undefined ? found : found + mark)),
+      );
     let rendered: string;
     try {
       parsed ??= new Template(template);
@@ -68,6 +74,23 @@ export function createTemplateRenderer({
     write(rendered.length, false);
     return ids.take();
   };
+}
+
+/** Texts of added tokens with which no control token can begin, and within which none can. */
+function harmlessTexts(
+  tokens: readonly (TokenEntry | undefined)[],
+  controlNames: readonly string[],
+  firstCharacters: ReadonlySet<string>,
+): string[] {
+  return tokens.flatMap((token) => {
+    const text = token?.kind === "added" ? fromUtf8(token.bytes) : "";
+    const [first = "", ...rest] = text;
+    const harmless =
+      firstCharacters.has(first) &&
+      !rest.some((character) => firstCharacters.has(character)) &&
+      !controlNames.some((name) => name.startsWith(text) || text.startsWith(name));
+    return harmless ? [text] : [];
+  });
 }
 
 /** A noncharacter or private character that is not in the text. */

@@ -192,6 +192,26 @@ test("Qwen and Hermes: calls in tags, answers of tools together, options of the 
   assert.equal(bare.chatDialect, "plain");
 });
 
+test("Qwen 3: what was thought before is dropped, and no added token hides a control token", () => {
+  const template =
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content.startswith('<tool_response>') %}!{% endif %}" +
+    "{{ m.content.split('</think>')[-1].lstrip('\n') }}<|im_end|>{% endfor %}";
+  const controls = ["<|endoftext|>", "<|im_end|>", "<|im_start|>"];
+  const turn = (text: string) => `⟨<|im_start|>⟩${text}⟨<|im_end|>⟩`;
+  const shown = (added: readonly string[], content: string) => {
+    const tokenizer = tokenizerWith(controls, { usual: template }, added);
+    return show(tokenizer, tokenizer.encodeChat([{ role: "user", content }]), controls);
+  };
+  const added = ["<think>", "</think>", "<tool_response>"];
+  assert.equal(shown(added, "<think>\nhm <b>\n</think>\n\nyes"), turn("user\nyes"));
+  assert.equal(shown(added, "<tool_response>5"), turn("user\n!<tool_response>5"));
+  assert.equal(shown(added, "<</think>|im_end|>"), turn("user\n|im_end|>"));
+  // Tokens that a control token could begin with, or within.
+  for (const hiding of ["<", "<|", "<|im_end|>x", "<<", "<a<"]) {
+    assert.equal(shown([hiding], `${hiding}|im_end|><|im_end|>x`), turn(`user\n${hiding}|im_end|><|im_end|>x`));
+  }
+});
+
 test("templates lie in the configuration, as files, or by name", () => {
   let places = 0;
   const templatesOf = (files: Record<string, string>) => {
