@@ -54,13 +54,14 @@ test("schemes choose types by role, layer and width", () => {
 
 test("what is stored decodes to the error that is reported, on one thread and on several", async () => {
   const x = numbers(600, 512);
+  const evenly = new Float32Array(512).fill(1);
   for (const type of ["F16", "Q8_0", "Q4_0", "Q4_K", "Q6_K"] satisfies WritableType[]) {
-    const encoded = await encodeTensor(encoder, "x", type, x);
-    assert.deepEqual(encoded.bytes, blocksFromFloats(x, type), type);
+    const encoded = await encodeTensor(encoder, "x", type, x, 512);
+    assert.deepEqual(encoded.bytes, blocksFromFloats(x, type, type === "Q4_0" ? evenly : undefined), type);
     assert.equal(encoded.relativeError, relativeError(x, floatsFromBlocks(encoded.bytes, type, "x")!));
   }
   const importance = Float32Array.from({ length: 512 }, (_, i) => 1 + (i % 3));
-  const weighted = await encodeTensor(encoder, "x", "Q4_0", x, importance);
+  const weighted = await encodeTensor(encoder, "x", "Q4_0", x, 512, importance);
   assert.deepEqual(weighted.bytes, blocksFromFloats(x, "Q4_0", importance));
 });
 
@@ -69,7 +70,7 @@ test("weights that are no numbers, or too large, are refused", async () => {
     const broken = numbers(2, 256);
     broken[33] = bad;
     for (const type of ["Q8_0", "Q4_0", "Q5_0", "Q4_K", "Q6_K", "F16"] satisfies WritableType[]) {
-      await assert.rejects(encodeTensor(encoder, "w", type, broken), /Tensor w holds a number/, `${type} ${bad}`);
+      await assert.rejects(encodeTensor(encoder, "w", type, broken, 256), /Tensor w holds a number/, `${type} ${bad}`);
     }
   }
 });

@@ -25,7 +25,7 @@ export function storedType(scheme: GgufScheme, tensor: SourceTensor, layers: num
 }
 
 /**
- * Encodes the numbers of one tensor; `importance` holds a weight a column, where the columns differ in it.
+ * Encodes the numbers of one tensor, rows of `columns`; `importance` holds a weight a column, where they differ in it.
  * Throws a Failure where a weight is NaN, infinite or too large for the type.
  */
 export async function encodeTensor(
@@ -33,9 +33,12 @@ export async function encodeTensor(
   name: string,
   type: WritableType,
   floats: Float32Array,
+  columns: number,
   importance?: Float32Array,
 ): Promise<EncodedTensor> {
-  const bytes = await encoder.encode(floats, type, importance);
+  // Q4_0 without weights of columns would be ggml's formula; a search for the scale loses less.
+  const columnWeights = importance ?? (type === "Q4_0" ? new Float32Array(columns).fill(1) : undefined);
+  const bytes = await encoder.encode(floats, type, columnWeights);
   const error = relativeError(floats, floatsFromBlocks(bytes, type, name)!);
   if (Number.isFinite(error)) return { type, bytes, relativeError: error };
   throw new Failure(

@@ -200,7 +200,7 @@ async function* writeBlocks(
     for (const [index, { name, source, shape, floats }] of tensors.entries()) {
       signal.throwIfAborted();
       const importance = adjustments.get(name)?.importance;
-      const encoded = await encodeTensor(encoder, name, types[index]!, floats(), importance);
+      const encoded = await encodeTensor(encoder, name, types[index]!, floats(), shape.at(-1)!, importance);
       file.append(encoded.bytes);
       bytes += encoded.bytes.byteLength;
       reports.push({ name, source, type: encoded.type, shape, weightError: encoded.relativeError });

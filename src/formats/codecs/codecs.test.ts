@@ -98,6 +98,15 @@ for (const [name, most] of Object.entries(losses)) {
   });
 
   if (type === "Q8_0") continue;
+  test(`${type}: numbers of few levels are found again`, () => {
+    // Those of IQ2_XXS: 8, 25 and 43, of either sign.
+    const x = numbers.map(
+      (number) => 0.01 * Math.sign(number) * (Math.abs(number) < 0.6 ? 8 : Math.abs(number) < 1.2 ? 25 : 43),
+    );
+    const evenly = new Float32Array(columns).fill(1);
+    assert.ok(loss(x, type, evenly) < 0.03, `${loss(x, type, evenly)}`);
+  });
+
   test(`${type}: columns that matter more lose less`, () => {
     const importance = Float32Array.from({ length: columns }, (_, i) => (i % 8 === 0 ? 100 : 1));
     assert.ok(loss(numbers, type, importance) < loss(numbers, type, undefined, importance));

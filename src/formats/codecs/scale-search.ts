@@ -2,6 +2,15 @@
 // loses least, in weighted squares. Deterministic: a fixed row of candidates, the first best one is taken.
 
 /**
+ * What candidates of a search make of the range, over what plain rounding does: finely around 1, to cut off the largest
+ * numbers or to spare them, and coarsely below, since numbers that were few levels once are exact again at the right scale.
+ */
+const shares = [
+  ...Array.from({ length: 19 }, (_, i) => 1 + (i - 9) / 80),
+  ...[0.8125, 0.75, 0.6875, 0.65, 0.625, 0.5625, 0.5],
+];
+
+/**
  * A scale s for x ~ s q with q from -levels / 2 to levels / 2 - 1 (ties upwards). Each candidate maps the number of
  * largest magnitude near to -levels / 2, and is replaced by the least-squares scale of the q that it gives.
  * Reads `count` numbers of x from `from`, and of `weights` from 0.
@@ -19,8 +28,8 @@ export function searchScale(
   const half = levels / 2;
   let best = 0;
   let bestGain = -1;
-  for (let step = -9; step <= 9; step++) {
-    const inverse = -(half + 0.1 * step) / peak;
+  for (const share of shares) {
+    const inverse = (-half * share) / peak;
     let product = 0;
     let squares = 0;
     for (let j = 0; j < count; j++) {
@@ -81,8 +90,8 @@ export function searchAffine(
   if (!(high - low >= smallest)) return;
   const top = levels - 1;
   let bestLoss = Infinity;
-  for (let step = -10; step <= 10; step++) {
-    const inverse = (top + 0.1 * step) / (high - low);
+  for (const share of shares) {
+    const inverse = (top * share) / (high - low);
     let sumQ = 0;
     let sumQQ = 0;
     let sumXQ = 0;
