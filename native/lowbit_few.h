@@ -17,7 +17,7 @@ constexpr int fewTileRows(long rows) { return rows <= 1 ? 1 : (int)(rows + 1) / 
 /** Integer sums that leave room for as many float sums in registers; where there are more, float sums lie in memory. */
 constexpr int sumsInRegisters = 12;
 /** Bytes that are asked for ahead of their reading: pages end where the processor's own foresight does. */
-constexpr long readAhead = 4096;
+constexpr long readAhead = 8192;
 
 /** out[stored, columns] = the first `stored` of `rows` rows of x times one panel, of all its blocks. */
 template <int rows, WeightScheme scheme>
