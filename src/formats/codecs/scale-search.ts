@@ -5,10 +5,8 @@
  * What candidates of a search make of the range, over what plain rounding does: finely around 1, to cut off the largest
  * numbers or to spare them, and coarsely below, since numbers that were few levels once are exact again at the right scale.
  */
-const shares = [
-  ...Array.from({ length: 19 }, (_, i) => 1 + (i - 9) / 80),
-  ...[0.8125, 0.75, 0.6875, 0.65, 0.625, 0.5625, 0.5],
-];
+const shares = Array.from({ length: 19 }, (_, i) => 1 + (i - 9) / 80);
+shares.push(0.8125, 0.75, 0.6875, 0.65, 0.625, 0.5625, 0.5);
 
 /**
  * A scale s for x ~ s q with q from -levels / 2 to levels / 2 - 1 (ties upwards). Each candidate maps the number of
