@@ -11,7 +11,7 @@ import type { PackedWeight } from "../kernels/kernels.ts";
 export interface CacheKey {
   sources: { path: string; size: number; changed: string }[];
   variant: string;
-  /** `Kernels.packedLayout`. */
+  /** How the bytes lie: the kernels' layout, and the model's. */
   layout: string;
 }
 

@@ -10,6 +10,8 @@ import { bytesOf, readEntries, writeEntries, type CacheEntry, type CacheKey } fr
 
 /** What a directory of kept weights may take; the ones used longest ago go first. */
 const defaultMaxBytes = 64 * 2 ** 30;
+/** Raised when a name of a model comes to stand for other bytes: another order of rows, say. */
+const recipe = 1;
 /** Less than this is packed again faster than it is worth keeping. */
 const defaultMinBytes = 32 * 2 ** 20;
 
@@ -113,7 +115,7 @@ function keyOf(kernels: Kernels, sources: readonly string[], variant: string): C
     // A copy that keeps its times, or a tool that sets them, cannot set the second.
     return { path, size: Number(size), changed: `${mtimeNs} ${ctimeNs}` };
   };
-  return { sources: sources.map(describe), variant, layout: kernels.packedLayout };
+  return { sources: sources.map(describe), variant, layout: `${kernels.packedLayout} ${recipe}` };
 }
 
 /** The entries of a file that is whole and belongs to the key, or undefined. */
