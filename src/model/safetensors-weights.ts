@@ -41,7 +41,8 @@ export function loadSafetensors(
       use(name, shape);
       return readFloats(source, name);
     };
-    const variant = JSON.stringify(quantization ?? null);
+    // What is packed under a name follows from the config too: a head may be tied or a tensor of its own.
+    const variant = JSON.stringify([config, quantization ?? null]);
     const cache = given ?? (inference ? openWeightCache(kernels, source.files, { variant }) : notKept);
     const pack = (name: string, outputs: number, inputs: number): PackedWeight => {
       if (lowBit?.has(name)) return cache.weight(name, () => lowBit.weight(name, outputs, inputs));
