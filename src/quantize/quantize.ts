@@ -75,7 +75,7 @@ export async function* quantize(options: QuantizeOptions, kernels: Kernels = loa
         ? yield* calibrateModel(kernels, source, roundingOf(kernels, scheme, groupSize), options, options.calibration)
         : undefined;
       const adjustments = found?.adjustments ?? new Map<string, Adjustment>();
-      const adjusted = adjustSource(source, adjustments);
+      const adjusted = found ? adjustSource(source, adjustments) : source;
       const directory = writer.partialDir;
       const { tensors, bytes } =
         scheme.format === "awq"
@@ -240,14 +240,16 @@ async function* compare(
   signal: AbortSignal,
 ): Job<Quality> {
   const quantized = loadCheckpoint(directory, kernels, { inference: true });
-  // Layer by layer against the same model in scaled numbers, whose layers have the same inputs.
-  const errors = outputErrors(kernels, floatDecoder(kernels, adjusted), quantized, batches[0]!);
+  // Layer by layer against the same model in scaled numbers, whose layers have the same inputs; then against the model.
+  let float = floatDecoder(kernels, adjusted);
+  const errors = outputErrors(kernels, float, quantized, batches[0]!);
+  if (adjusted !== source) float = floatDecoder(kernels, source);
   const layers = new Map(ggufPlaces(source.config).map((place) => [place.name, place.source.replace(/\.weight$/, "")]));
   for (const report of tensors) {
     const error = errors.get(layers.get(report.name)!);
     if (error !== undefined) report.outputError = error;
   }
-  const comparison = createComparison(kernels, floatDecoder(kernels, source), quantized);
+  const comparison = createComparison(kernels, float, quantized);
   const total = batches.reduce((sum, { ids }) => sum + ids.length, 0);
   const startedAt = performance.now();
   let done = 0;
