@@ -123,12 +123,12 @@ function sentencePiece(path: string, vocabSize: number): GgufTokenizer {
   const types: number[] = [];
   for (let id = 0; id < vocabSize; id++) {
     const piece = model.pieces[id];
-    const added = config.added.get(id);
+    const added = piece?.kind === "byte" ? undefined : config.added.get(id);
     texts.push(added ? Buffer.from(added.bytes).toString() : (piece?.text ?? `[UNUSED_${id}]`));
     scores.push(piece?.score ?? 0);
     const kind = piece?.kind === "user-defined" ? "userDefined" : (piece?.kind ?? "unused");
     const addedKind = added?.kind === "control" ? "control" : "userDefined";
-    types.push(tokenTypes[added && piece?.kind !== "byte" && piece?.kind !== "unknown" ? addedKind : kind]);
+    types.push(tokenTypes[added && piece?.kind !== "unknown" ? addedKind : kind]);
   }
   const metadata = describe("llama", texts, types);
   metadata.set("tokenizer.ggml.scores", { type: "array", items: "float32", value: scores });
@@ -137,6 +137,7 @@ function sentencePiece(path: string, vocabSize: number): GgufTokenizer {
     eos: config.eosToken ?? model.eosPiece,
     unknown: config.unkToken ?? "<unk>",
     padding: config.padToken,
+    eot: "<|im_end|>",
   };
   for (const [name, text] of Object.entries(named)) {
     const id = text === undefined ? -1 : texts.indexOf(text);
