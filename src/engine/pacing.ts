@@ -1,7 +1,7 @@
 // How many prompt rows a step takes beside the decodes, from what steps have cost so far: so many that a step with them
 // takes about twice as long as one without. Then a prompt has about half of the machine and takes twice as long as alone,
 // and the streams beside it write at half their speed, whatever model and machine they run on.
-// Times steer this alone: no result depends on it.
+// Times, which are those of the computing thread, steer this alone: no result depends on it.
 
 export interface Pacing {
   /** Rows of prompts for a step with so many decode rows, when so many sequences have prompts to run. */
