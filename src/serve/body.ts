@@ -1,6 +1,6 @@
 // A request's body as JSON and as what a schema says of it, or the 4xx that says why not. Every field is honoured or
 // refused by name.
-import type { z } from "zod";
+import { z } from "zod";
 import { HttpError, unsupportedField } from "./errors.ts";
 
 /** JSON nested deeper than this is refused before anything walks it. */
@@ -34,16 +34,28 @@ export async function readJson(request: Request): Promise<unknown> {
   }
 }
 
-/** Deepest level of brackets outside strings. */
+/** Deepest level of brackets outside strings; one look at each character, whatever the text is. */
 function nesting(json: string): number {
   let depth = 0;
   let deepest = 0;
-  for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/gsu)) {
-    if (token === "{" || token === "[") deepest = Math.max(deepest, ++depth);
-    else if (token === "}" || token === "]") depth -= 1;
+  let inString = false;
+  for (let index = 0; index < json.length; index++) {
+    const character = json[index];
+    if (inString) {
+      if (character === "\\") index += 1;
+      else if (character === '"') inString = false;
+    } else if (character === '"') inString = true;
+    else if (character === "{" || character === "[") deepest = Math.max(deepest, ++depth);
+    else if (character === "}" || character === "]") depth -= 1;
   }
   return deepest;
 }
+
+/** Any JSON object, taken as it is: walking its keys would cost time that a client decides. */
+export const jsonObject = z.custom<Record<string, unknown>>(
+  (value) => typeof value === "object" && value !== null && !Array.isArray(value),
+  "expected an object",
+);
 
 /**
  * A body by its schema; `neutral` are fields that are not supported, with the one value of each that asks for nothing.

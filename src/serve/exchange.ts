@@ -84,6 +84,8 @@ export async function exchange(
           if (!signal.aborted) context.onError(error);
         });
         streaming = true;
+        // A client that reads no more is never asked again, and keeps its place no longer than others.
+        place.signal.addEventListener("abort", end, { once: true });
         return opened;
       },
     });

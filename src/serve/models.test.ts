@@ -60,6 +60,24 @@ test("where memory is short the longest unused idle model goes, and never one th
   assert.equal(states(), "uuu");
 });
 
+test("what is measured to be more than the limit is unloaded and refused with both numbers", async () => {
+  const loaded = scriptedModel("a");
+  const models = createModels([{ id: "a", bytes: 10, load: () => Promise.resolve(loaded) }], 500);
+  await assert.rejects(models.acquire("a"), { status: 503, message: /It takes 0.0 MiB, and the limit/ });
+  assert.equal(loaded.state.closed, true);
+
+  // Two that look small beforehand and are not: the idle one goes when the other is measured.
+  const pair = createModels(
+    ["b", "c"].map((id) => ({ id, bytes: 1, load: () => Promise.resolve(scriptedModel(id)) })),
+    1500,
+  );
+  for (const id of ["b", "c"]) (await pair.acquire(id)).release();
+  assert.deepEqual(
+    pair.list().map(({ state }) => state),
+    ["unloaded", "ready"],
+  );
+});
+
 test("a model that dies is loaded again by the next request, with its adapters", async () => {
   let die: (error: Error) => void = () => {};
   const loaded: ReturnType<typeof scriptedModel>[] = [];
@@ -79,11 +97,14 @@ test("a model that dies is loaded again by the next request, with its adapters",
   assert.equal(lease.adapter, "verse");
   lease.release();
   await assert.rejects(models.acquire("a:prose"), { status: 404 });
+  await assert.rejects(models.addAdapter("a:verse", "more", "/somewhere/more"), { status: 404 });
   die(new Error("gone"));
   assert.equal(models.list()[0]!.state, "unloaded");
   (await models.acquire("a:verse")).release();
   assert.equal(loaded.length, 2);
   assert.deepEqual(models.list()[0]!.adapters, ["verse"]);
+  // Also where it cannot be loaded any more, it can be taken away.
+  die(new Error("gone"));
   await models.removeAdapter("a", "verse");
   await assert.rejects(models.acquire("a:verse"), { status: 404 });
   await assert.rejects(models.removeAdapter("a", "verse"), { status: 404 });

@@ -1,6 +1,6 @@
 // Models by name: loaded at their first request, once for all who wait, and unloaded by least use where memory is short.
 // What a model is and where it comes from is its source's; a failed load is told and may be tried again.
-import type { LanguageModel, ServedModel } from "../protocol/index.ts";
+import { Failure, type LanguageModel, type ServedModel } from "../protocol/index.ts";
 import { HttpError, retryAfter, toHttpError } from "./errors.ts";
 
 /** A model to serve. What an interface beyond LanguageModel's lacks is answered with 501. */
@@ -46,6 +46,8 @@ interface Entry {
   loading: Promise<Servable> | undefined;
   failure: string | undefined;
   bytes: number;
+  /** Whether `bytes` is what it took when it was loaded. */
+  measured: boolean;
   leases: number;
   usedAt: number;
   /** Directories by name; they come back when the model does. */
@@ -65,6 +67,7 @@ export function createModels(sources: readonly ModelSource[], memoryLimit = Infi
       loading: undefined,
       failure: undefined,
       bytes: source.bytes ?? 0,
+      measured: false,
       leases: 0,
       usedAt: 0,
       adapters: new Map(),
@@ -77,6 +80,14 @@ export function createModels(sources: readonly ModelSource[], memoryLimit = Infi
 
   /** Unloads idle models until another of so many bytes fits, the longest unused first. */
   async function makeRoom(wanted: Entry): Promise<void> {
+    // What is only reckoned from files may be too much; what was measured is not.
+    if (wanted.measured && wanted.bytes > memoryLimit) {
+      throw new Failure(
+        "environment",
+        `It takes ${mebibytes(wanted.bytes)}, and the limit for all models is ${mebibytes(memoryLimit)}.`,
+        "Allow more with --memory-limit, or a shorter context with --max-context.",
+      );
+    }
     const held = (): number => [...entries.values()].reduce((sum, { model, bytes }) => sum + (model ? bytes : 0), 0);
     while (held() > 0 && held() + wanted.bytes > memoryLimit) {
       const idle = [...entries.values()].filter(({ model, leases }) => model && leases === 0);
@@ -106,6 +117,8 @@ export function createModels(sources: readonly ModelSource[], memoryLimit = Infi
       if (model.statistics) {
         const { weightBytes, cacheBytes } = await model.statistics();
         entry.bytes = weightBytes + cacheBytes;
+        entry.measured = true;
+        await makeRoom(entry);
       }
     } catch (error) {
       await model.close();
@@ -182,24 +195,29 @@ export function createModels(sources: readonly ModelSource[], memoryLimit = Infi
   }
 
   async function addAdapter(id: string, name: string, directory: string): Promise<void> {
+    const { entry, adapter } = find(id);
+    if (adapter !== undefined) throw notServed(id);
     const { model, release } = await acquire(id);
     try {
       await need(model, "loadAdapter")(name, directory);
-      entries.get(id)!.adapters.set(name, directory);
+      entry.adapters.set(name, directory);
     } finally {
       release();
     }
   }
 
   async function removeAdapter(id: string, name: string): Promise<void> {
-    const { adapters } = find(id).entry;
-    if (!adapters.has(name)) throw notServed(`${id}:${name}`);
-    const { model, release } = await acquire(id);
+    const { entry, adapter } = find(id);
+    if (adapter !== undefined || !entry.adapters.delete(name)) throw notServed(`${id}:${name}`);
+    // A model that is not loaded comes back without it.
+    await entry.loading?.catch(() => {});
+    const { model } = entry;
+    if (!model) return;
+    entry.leases += 1;
     try {
-      adapters.delete(name);
       await need(model, "unloadAdapter")(name);
     } finally {
-      release();
+      entry.leases -= 1;
     }
   }
 
@@ -227,6 +245,10 @@ export function createModels(sources: readonly ModelSource[], memoryLimit = Infi
     removeAdapter,
     close,
   };
+}
+
+function mebibytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 }
 
 type Extra = Exclude<keyof ServedModel, keyof LanguageModel>;

@@ -74,6 +74,32 @@ test("a request that takes too long is ended and says so", async () => {
   assert.match(await (await fetch(`${url}/metrics`)).text(), /lianlu_answers_abandoned_total 2/);
 });
 
+test("a client that stops reading its stream keeps its place no longer than others", async () => {
+  const model = scriptedModel("scripted", async function* ({ signal }) {
+    // More than the sockets' buffers hold.
+    while (!signal!.aborted) {
+      yield { type: "text-delta", text: "x".repeat(100_000) };
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    throw signal!.reason;
+  });
+  const { url, ready } = await startServer({ model, requestMilliseconds: 200, maxRequests: 1 });
+  await ready;
+  const stalled = await fetch(`${url}/v1/chat/completions`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ ...ask, stream: true }),
+  });
+  const inFlight = async (): Promise<string> =>
+    /lianlu_requests_in_flight (\d+)/.exec(await (await fetch(`${url}/metrics`)).text())![1]!;
+  assert.equal(await inFlight(), "1");
+  for (let tries = 0; (await inFlight()) !== "0" && tries < 200; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+  assert.equal(await inFlight(), "0");
+  await stalled.body!.cancel();
+});
+
 test("metrics are Prometheus' text, with the engine's figures, and histograms that add up", async () => {
   const { url, ready } = await startServer({ model: scriptedModel("scripted") });
   await ready;
@@ -123,6 +149,8 @@ test("embeddings, tokens and ids go both ways", async () => {
   const [{ embedding }] = body.data as [{ embedding: string }];
   assert.deepEqual([...new Float32Array(Uint8Array.from(Buffer.from(embedding, "base64")).buffer)], [3, 0.5]);
   assert.equal((await embed({ input: "x", dimensions: 5 })).status, 400);
+  // Clients send so many at once.
+  assert.equal((await embed({ input: Array.from({ length: 2048 }, () => "x") })).status, 200);
 
   const tokenize = async (fields: object) => (await postJson(`${url}/tokenize`, fields)).body.tokens;
   assert.deepEqual(await tokenize({ prompt: "ab" }), [0, 97, 98]);

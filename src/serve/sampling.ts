@@ -19,9 +19,11 @@ export const samplingShape = {
   repetition_penalty: z.number().gt(0).max(10).optional(),
   presence_penalty: z.number().min(-2).max(2).optional(),
   frequency_penalty: z.number().min(-2).max(2).optional(),
+  // Counted before it is walked.
   logit_bias: z
-    .record(z.string().regex(/^\d{1,9}$/, "a token id"), z.number().min(-100).max(100))
-    .refine((biases) => Object.keys(biases).length <= maxBiases, `at most ${maxBiases} tokens`)
+    .unknown()
+    .refine((biases) => Object.keys(Object(biases)).length <= maxBiases, `at most ${maxBiases} tokens`)
+    .pipe(z.record(z.string().regex(/^\d{1,9}$/, "a token id"), z.number().min(-100).max(100)))
     .optional(),
   seed: z.int().min(-maxSeed).max(maxSeed).optional(),
   min_new_tokens: z.int().min(0).optional(),

@@ -232,6 +232,10 @@ test("fields that are not honoured are refused by name, and harmless ones are ta
 
 test("malformed HTTP and JSON are 4xx, and the server lives", async () => {
   assert.match((await refused(post("{"), 400)).message, /not JSON/);
+  // Texts that would take hours if any step looked at them more than once.
+  assert.match((await refused(post(`{"a":"${'\\"'.repeat(500_000)}`), 400)).message, /not JSON/);
+  const biases = Object.fromEntries(Array.from({ length: 200_000 }, (_, id) => [`x${id}`, 1]));
+  assert.match((await refused(post({ ...base, logit_bias: biases }), 400)).message, /at most 1024 tokens/);
   assert.match((await refused(post("[]"), 400)).message, /not a JSON object/);
   assert.match((await refused(post("[".repeat(100_000)), 400)).message, /nested deeper than 256/);
   assert.match((await refused(post({ model: "tiny" }), 400)).message, /messages/);

@@ -93,6 +93,8 @@ export async function serve(options: ServeOptions): Promise<RunningServer> {
     fetch: app.fetch,
     serverOptions: { requestTimeout: receiveMilliseconds, keepAliveTimeout: idleMilliseconds },
   }) as Server;
+  // A connection on which nothing has moved for longer than any request may take is lost.
+  server.timeout = requestMilliseconds + idleMilliseconds;
   await listen(server, host, port);
   const bound = (server.address() as AddressInfo).port;
   const ready = models

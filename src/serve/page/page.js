@@ -66,7 +66,9 @@ async function* readEvents(response) {
 
 /** @param {string} content */
 async function ask(content) {
-  dialogue.push({ role: "user", content });
+  // A new dialogue may begin while this one is being answered.
+  const turns = dialogue;
+  turns.push({ role: "user", content });
   addMessage("user").text.textContent = content;
   const { item, text, note } = addMessage("assistant");
   const list = element("messages");
@@ -87,7 +89,7 @@ async function ask(content) {
       signal: answering.signal,
       body: JSON.stringify({
         model: element("model").value,
-        messages: [...(system ? [{ role: "system", content: system }] : []), ...dialogue],
+        messages: [...(system ? [{ role: "system", content: system }] : []), ...turns],
         stream: true,
         stream_options: { include_usage: true },
         ...sampling(),
@@ -121,8 +123,8 @@ async function ask(content) {
     item.classList.toggle("failed", !stopped);
   }
   // What failed is not part of the dialogue; what was stopped is, as far as it came.
-  if (answer) dialogue.push({ role: "assistant", content: answer });
-  else dialogue.pop();
+  if (answer) turns.push({ role: "assistant", content: answer });
+  else turns.pop();
   answering = undefined;
   element("send").hidden = false;
   element("stop").hidden = true;

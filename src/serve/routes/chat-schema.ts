@@ -2,7 +2,7 @@
 // only fields that cannot change an answer are accepted and left alone.
 import { z } from "zod";
 import { toolDefinitionSchema, type GenerateRequest, type Message, type ResponseFormat } from "../../protocol/index.ts";
-import { given, parseBody } from "../body.ts";
+import { given, jsonObject, parseBody } from "../body.ts";
 import { HttpError } from "../errors.ts";
 import { samplingShape, stopField, tokenLimit, toSampling } from "../sampling.ts";
 
@@ -45,7 +45,7 @@ const tool = z.strictObject({
   function: z.strictObject({
     name: toolDefinitionSchema.shape.name,
     description: z.string().nullish(),
-    parameters: z.record(z.string(), z.unknown()).nullish(),
+    parameters: jsonObject.nullish(),
     // Arguments always follow the schema.
     strict: z.boolean().nullish(),
   }),
@@ -65,7 +65,7 @@ export const responseFormatSchema = z.discriminatedUnion("type", [
     json_schema: z.strictObject({
       name: z.string().optional(),
       description: z.string().optional(),
-      schema: z.record(z.string(), z.unknown()),
+      schema: jsonObject,
       strict: z.boolean().nullish(),
     }),
   }),
@@ -80,12 +80,12 @@ export const dialogueShape = {
   messages: z.array(message).min(1).max(maxMessages),
   tools: z.array(tool).max(maxTools).optional(),
   tool_choice: toolChoice.optional(),
-  chat_template_kwargs: z.record(z.string(), z.unknown()).optional(),
+  chat_template_kwargs: jsonObject.optional(),
 };
 /** Fields that cannot change an answer. */
 export const harmlessShape = {
   user: z.string().optional(),
-  metadata: z.record(z.string(), z.unknown()).optional(),
+  metadata: jsonObject.optional(),
   safety_identifier: z.string().optional(),
   prompt_cache_key: z.string().optional(),
   store: z.literal(false).optional(),

@@ -13,15 +13,15 @@ const maxTopLogprobs = 20;
 const defaultMaxTokens = 16;
 
 export const tokenIds = z.array(z.int().min(0).max(0x7fffffff)).min(1);
-/** One text or several, or one list of ids or several. */
-export const textsOrIds = z.union(
-  [z.string(), z.array(z.string()).min(1).max(maxPrompts), tokenIds, z.array(tokenIds).min(1).max(maxPrompts)],
-  { error: `expected a string, token ids, or a list of up to ${maxPrompts} of either` },
-);
+/** One text or several, or one list of ids or several, up to `most`. */
+export const textsOrIds = (most: number) =>
+  z.union([z.string(), z.array(z.string()).min(1).max(most), tokenIds, z.array(tokenIds).min(1).max(most)], {
+    error: `expected a string, token ids, or a list of up to ${most} of either`,
+  });
 
 const completionRequestSchema = z.strictObject({
   model: z.string(),
-  prompt: textsOrIds,
+  prompt: textsOrIds(maxPrompts),
   ...samplingShape,
   ...harmlessShape,
   max_tokens: z.int().min(0).optional(),
@@ -55,7 +55,7 @@ export function maxTokensOf(request: CompletionRequest): number {
 export type Prompt = string | readonly number[];
 
 /** The prompts of a request, however they are written. */
-export function promptsOf(prompt: z.infer<typeof textsOrIds>): Prompt[] {
+export function promptsOf(prompt: z.infer<ReturnType<typeof textsOrIds>>): Prompt[] {
   if (typeof prompt === "string") return [prompt];
   return typeof prompt[0] === "number" ? [prompt as number[]] : (prompt as Prompt[]);
 }

@@ -94,6 +94,10 @@ test("echo with log-probabilities scores a prompt, as evaluation harnesses ask f
     assert.equal(logprobs!.token_logprobs!.length, ids.length);
     assert.equal(logprobs!.token_logprobs![0], null);
   }
+  const several = await client.completions.create({ ...base, prompt, n: 3, max_tokens: 2, echo: true, logprobs: 1 });
+  const lengths = several.choices.map(({ logprobs }) => logprobs!.tokens!.length);
+  assert.equal(Math.max(...lengths), Math.min(...lengths));
+  assert.ok(lengths[0]! <= scored!.tokens.length + 2);
   const plain = await client.completions.create({ ...base, prompt, echo: true });
   assert.ok(plain.choices[0]!.text.startsWith(prompt));
   assert.equal(plain.choices[0]!.logprobs, null);

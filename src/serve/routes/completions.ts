@@ -114,7 +114,8 @@ async function* answer(
   echo: Echo | undefined,
 ): AsyncGenerator<Piece, void, void> {
   const maxTokens = maxTokensOf(request);
-  const first = echo && { text: echo.text, logprobs: echo.logprobs ?? null };
+  // Each answer to a prompt goes on after a copy of its own.
+  const first = echo && { text: echo.text, logprobs: echo.logprobs ? structuredClone(echo.logprobs) : null };
   if (maxTokens === 0) {
     const usage = { promptTokens: echo?.promptTokens ?? 0, completionTokens: 0 };
     yield { text: "", logprobs: null, ...first, finish: { reason: "length", usage } };

@@ -7,9 +7,11 @@ import { exchange, type ServerContext } from "../exchange.ts";
 import { need } from "../models.ts";
 import { promptsOf, textsOrIds } from "./completions-schema.ts";
 
+/** What the official API takes, and clients send. */
+const maxInputs = 2048;
 const embeddingRequestSchema = z.strictObject({
   model: z.string(),
-  input: textsOrIds,
+  input: textsOrIds(maxInputs),
   encoding_format: z.enum(["float", "base64"]).optional(),
   /** Beside the official fields: which hidden states make the vector. */
   pooling: z.enum(["mean", "last"]).optional(),

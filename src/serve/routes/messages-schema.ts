@@ -1,7 +1,7 @@
 // The body of Anthropic's POST /v1/messages and of count_tokens, and what they mean to the model.
 import { z } from "zod";
 import { toolDefinitionSchema, type GenerateRequest, type Message, type ToolChoice } from "../../protocol/index.ts";
-import { given } from "../body.ts";
+import { given, jsonObject } from "../body.ts";
 import { HttpError } from "../errors.ts";
 import { samplingShape, toSampling } from "../sampling.ts";
 
@@ -25,7 +25,7 @@ const toolUseBlock = z.strictObject({
   type: z.literal("tool_use"),
   id: z.string(),
   name: z.string(),
-  input: z.record(z.string(), z.unknown()),
+  input: jsonObject,
   cache_control: cacheControl,
 });
 const toolResultBlock = z.strictObject({
@@ -53,7 +53,7 @@ const tool = z.strictObject({
   type: z.literal("custom").nullish(),
   name: toolDefinitionSchema.shape.name,
   description: z.string().optional(),
-  input_schema: z.record(z.string(), z.unknown()),
+  input_schema: jsonObject,
   // Arguments always follow the schema.
   strict: z.boolean().optional(),
   cache_control: cacheControl,
@@ -85,7 +85,7 @@ export const messagesRequestSchema = z.strictObject({
   stream: z.boolean().optional(),
   output_config: z
     .strictObject({
-      format: z.strictObject({ type: z.literal("json_schema"), schema: z.record(z.string(), z.unknown()) }).nullish(),
+      format: z.strictObject({ type: z.literal("json_schema"), schema: jsonObject }).nullish(),
     })
     .optional(),
   metadata: z.looseObject({}).optional(),

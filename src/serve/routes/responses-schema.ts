@@ -1,7 +1,7 @@
 // The body of POST /v1/responses and what it means to the model. Responses are not kept, so nothing can refer to one.
 import { z } from "zod";
 import { toolDefinitionSchema, type GenerateRequest, type Message } from "../../protocol/index.ts";
-import { given } from "../body.ts";
+import { given, jsonObject } from "../body.ts";
 import { samplingShape, stopField, toSampling } from "../sampling.ts";
 import { harmlessShape, noParameters } from "./chat-schema.ts";
 
@@ -50,7 +50,7 @@ const tool = z.strictObject({
   type: z.literal("function"),
   name: toolDefinitionSchema.shape.name,
   description: z.string().nullish(),
-  parameters: z.record(z.string(), z.unknown()).nullish(),
+  parameters: jsonObject.nullish(),
   // Arguments always follow the schema.
   strict: z.boolean().nullish(),
 });
@@ -65,7 +65,7 @@ const format = z.discriminatedUnion("type", [
     type: z.literal("json_schema"),
     name: z.string(),
     description: z.string().nullish(),
-    schema: z.record(z.string(), z.unknown()),
+    schema: jsonObject,
     strict: z.boolean().nullish(),
   }),
 ]);
