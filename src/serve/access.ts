@@ -12,13 +12,14 @@ export function requireKey(keys: readonly string[]): MiddlewareHandler {
   const digests = keys.map(digest);
   return async (c, next) => {
     if (keys.length === 0 || openPaths.has(c.req.path)) return next();
-    const given = c.req.header("x-api-key") ?? /^Bearer +(.+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
-    const offered = digest(given ?? "");
+    const bearer = /^Bearer +(.+)$/i.exec(c.req.header("authorization") ?? "")?.[1];
+    // Clients may send both, and either may be the one that is meant.
+    const given = [c.req.header("x-api-key"), bearer].filter((key) => key !== undefined);
     // Every key is compared, so that the time does not tell which one was near.
-    const matches = digests.filter((each) => timingSafeEqual(each, offered));
-    if (given !== undefined && matches.length > 0) return next();
+    const matches = given.flatMap((key) => digests.filter((each) => timingSafeEqual(each, digest(key))));
+    if (matches.length > 0) return next();
     const message =
-      given === undefined
+      given.length === 0
         ? "This server wants an API key, as `Authorization: Bearer KEY` or `x-api-key: KEY`."
         : "The API key is none of this server's.";
     return errorResponse(

@@ -229,9 +229,32 @@ function toUsage({ promptTokens, completionTokens, cachedTokens = 0 }: Usage): S
   };
 }
 
-/** Throws Failure("input") for parts of messages that are not text. */
+/** Fields of GenerateRequest for which the SDK has no setting of its own. */
+const ownOptions: ReadonlySet<string> = new Set<keyof GenerateRequest>([
+  "minP",
+  "typicalP",
+  "repetitionPenalty",
+  "logitBias",
+  "minTokens",
+  "ignoreEos",
+  "parallelToolCalls",
+  "responseFormat",
+  "templateOptions",
+  "priority",
+]);
+
+/** Throws Failure("input") for parts of messages that are not text, Failure("usage") for options that are unknown. */
 function toRequest(options: CallOptions): { request: GenerateRequest; warnings: Warning[] } {
   const { responseFormat: format, tools = [], toolChoice: choice } = options;
+  const own = options.providerOptions?.lianlu ?? {};
+  const unknown = Object.keys(own).find((name) => !ownOptions.has(name));
+  if (unknown !== undefined) {
+    throw new Failure(
+      "usage",
+      `There is no option lianlu.${unknown}.`,
+      `Expected one of: ${[...ownOptions].join(", ")}.`,
+    );
+  }
   const warnings: Warning[] = [];
   for (const each of tools) {
     if (each.type === "provider") warnings.push({ type: "unsupported", feature: `provider tool ${each.name}` });
@@ -248,7 +271,7 @@ function toRequest(options: CallOptions): { request: GenerateRequest; warnings: 
       : [],
   );
   const request: GenerateRequest = {
-    ...(options.providerOptions?.lianlu as Partial<GenerateRequest> | undefined),
+    ...(own as Partial<GenerateRequest>),
     input: { messages: options.prompt.flatMap(toMessages) },
     ...given({
       maxTokens: options.maxOutputTokens,
@@ -297,13 +320,17 @@ function toMessages(message: PromptMessage): Message[] {
       case "file":
       case "reasoning-file":
       case "custom":
-        throw new Failure("input", `A message has a part of type ${part.type}; this model reads text alone.`);
+        throw notText(part.type);
       default:
         part satisfies never;
     }
   }
   if (role === "tool") return results;
   return [{ role, content: text, ...(toolCalls.length > 0 && { toolCalls }) }, ...results];
+}
+
+function notText(type: string): Failure {
+  return new Failure("input", `A message has a part of type ${type}; this model reads text alone.`);
 }
 
 function outputText(output: ToolOutput): string {
@@ -317,7 +344,12 @@ function outputText(output: ToolOutput): string {
     case "execution-denied":
       return output.reason ?? "The call was denied.";
     case "content":
-      return output.value.map((part) => (part.type === "text" ? part.text : "")).join("");
+      return output.value
+        .map((part) => {
+          if (part.type === "text") return part.text;
+          throw notText(part.type);
+        })
+        .join("");
     default:
       return output satisfies never;
   }

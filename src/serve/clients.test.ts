@@ -129,6 +129,15 @@ for (const { way, chat, embedding } of ways) {
   });
 }
 
+test("the provider in process refuses options that it does not know", async () => {
+  const request = { model: inProcess.languageModel("tiny"), prompt, maxOutputTokens: 5, maxRetries: 0 };
+  assert.ok(await generateText({ ...request, providerOptions: { lianlu: { minP: 0.1, ignoreEos: true } } }));
+  await assert.rejects(
+    generateText({ ...request, providerOptions: { lianlu: { min_p: 0.1 } } }),
+    /There is no option lianlu.min_p/,
+  );
+});
+
 test("LangChain: text, streams, tools, objects, embeddings, errors, abort", async () => {
   const configuration = { baseURL };
   const common = { configuration, apiKey: "none", maxRetries: 0 };

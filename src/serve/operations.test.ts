@@ -16,8 +16,9 @@ test("with keys, a request needs one of them, in either header; health needs non
   const { url, ready } = await startServer({ model: scriptedModel("scripted"), apiKeys: ["first", "second"] });
   await ready;
   const send = (headers: Record<string, string>) => postJson(`${url}/v1/chat/completions`, ask, headers);
-  for (const headers of [{ authorization: "Bearer first" }, { "x-api-key": "second" }]) {
-    assert.equal((await send(headers)).status, 200);
+  const both = { authorization: "Bearer first", "x-api-key": "none" };
+  for (const headers of [{ authorization: "Bearer first" }, { "x-api-key": "second" }, both]) {
+    assert.equal((await send(headers as Record<string, string>)).status, 200);
   }
   for (const headers of [{}, { authorization: "Bearer firs" }, { authorization: "first" }, { "x-api-key": "" }]) {
     const { status, body } = await send(headers as Record<string, string>);
