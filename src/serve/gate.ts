@@ -6,12 +6,14 @@ export interface Gate {
   readonly inFlight: number;
   /** Takes a place; `leave` gives it back, and may be called again. Throws HttpError 503 or 429. */
   enter(): { signal: AbortSignal; leave(): void };
-  /** Admits no more, waits for those inside, and aborts those who stay too long. */
+  /** Admits no more, waits for those inside, and aborts those who stay too long; who does not heed that is left behind. */
   drain(milliseconds: number): Promise<void>;
 }
 
 /** How long a client that found no place is told to wait. */
 const retryMilliseconds = 1000;
+/** How long an aborted request may take to leave: one that waits for a model that hangs never does. */
+const graceMilliseconds = 1000;
 
 /** `requestMilliseconds` is how long a request may take from its place to its last byte. */
 export function createGate(maxRequests: number, requestMilliseconds: number): Gate {
@@ -41,6 +43,8 @@ export function createGate(maxRequests: number, requestMilliseconds: number): Ga
       const message = `The request took longer than ${requestMilliseconds / 1000} seconds, which is the limit.`;
       expelled.abort(new HttpError(503, message, { code: "request_timeout" }));
     }, requestMilliseconds);
+    // A request that is left behind must not keep the process.
+    timer.unref();
     return {
       signal: expelled.signal,
       leave() {
@@ -55,10 +59,11 @@ export function createGate(maxRequests: number, requestMilliseconds: number): Ga
   async function drain(milliseconds: number): Promise<void> {
     draining = true;
     if (inFlight === 0) return;
-    const timer = setTimeout(() => {
+    let timer = setTimeout(() => {
       for (const expelled of inside) {
         expelled.abort(new HttpError(503, "The server is stopping.", { code: "draining" }));
       }
+      timer = setTimeout(empty.resolve, graceMilliseconds);
     }, milliseconds);
     await empty.promise;
     clearTimeout(timer);

@@ -54,6 +54,7 @@ test("pages of named origins may call, also with a key, and others may not", asy
     const headers = { origin: "https://example.org", "content-type": "application/json", "x-api-key": key };
     const refused = await fetch(`${url}/v1/chat/completions`, { method: "POST", headers, body: "{" });
     assert.deepEqual([refused.status, refused.headers.get("access-control-allow-origin")], [status, headers.origin]);
+    assert.equal(refused.headers.get("access-control-expose-headers"), "retry-after-ms,retry-after");
   }
 });
 

@@ -414,6 +414,25 @@ test("closing lets answers under way end, refuses new ones, and aborts what take
   assert.equal((await refused(aborted, 503)).code, "draining");
 });
 
+test("closing does not wait for a model that hangs", async () => {
+  const begun = Promise.withResolvers<void>();
+  const tokenize = (): Promise<never> => {
+    begun.resolve();
+    return new Promise(() => {});
+  };
+  const { url, ready, close } = await start({ model: { ...engine, tokenize } });
+  await ready;
+  const asked = fetch(`${url}/tokenize`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ prompt: "x" }),
+  });
+  const refused = assert.rejects(asked, TypeError);
+  await begun.promise;
+  await close();
+  await refused;
+});
+
 test("a failure in mid-stream is an event with an error, and one before it is a status", async () => {
   const errors: unknown[] = [];
   const model: LanguageModel = {

@@ -143,7 +143,10 @@ function createApp(context: ServerContext, options: ServeOptions): Hono {
     // By route, not by what a client may write, which has no end.
     metrics.response(routePath(c), c.res.status);
   });
-  if (corsOrigins.length > 0) app.use(cors({ origin: corsOrigins.includes("*") ? "*" : [...corsOrigins] }));
+  if (corsOrigins.length > 0) {
+    const origin = corsOrigins.includes("*") ? "*" : [...corsOrigins];
+    app.use(cors({ origin, exposeHeaders: Object.keys(retryAfter(0)) }));
+  }
   app.use(requireKey(apiKeys));
   app.use(
     bodyLimit({
