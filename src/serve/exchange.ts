@@ -13,7 +13,7 @@ export interface ServerContext {
   metrics: Metrics;
   /** Seconds since 1970. */
   startedAt: number;
-  /** Settled once the first model is there, or has failed to load. */
+  /** False once the first model is there, or has failed to load. */
   isLoading(): boolean;
   onError: (error: unknown) => void;
   /** Directory below which adapters may be loaded from. */

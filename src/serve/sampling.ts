@@ -3,9 +3,8 @@ import { z } from "zod";
 import type { GenerateRequest } from "../protocol/index.ts";
 import { given } from "./body.ts";
 import { HttpError } from "./errors.ts";
+import { maxBiases, maxStops } from "./limits.ts";
 
-const maxStops = 16;
-const maxBiases = 1024;
 const maxSeed = Number.MAX_SAFE_INTEGER;
 
 /** Fields beyond OpenAI's have the names of vLLM and LMDeploy. */
@@ -30,8 +29,10 @@ export const samplingShape = {
   ignore_eos: z.boolean().optional(),
   priority: z.int().min(-1000).max(1000).optional(),
 };
+/** A string or several, as several. */
 export const stopField = z
   .union([z.string(), z.array(z.string()).max(maxStops)], { error: `expected a string or up to ${maxStops}` })
+  .transform((stop) => (typeof stop === "string" ? [stop] : stop))
   .optional();
 
 const fieldsSchema = z.object(samplingShape);

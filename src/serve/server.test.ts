@@ -427,10 +427,10 @@ test("closing does not wait for a model that hangs", async () => {
     headers: { "content-type": "application/json" },
     body: JSON.stringify({ prompt: "x" }),
   });
-  const refused = assert.rejects(asked, TypeError);
+  const broken = assert.rejects(asked, TypeError);
   await begun.promise;
   await close();
-  await refused;
+  await broken;
 });
 
 test("a failure in mid-stream is an event with an error, and one before it is a status", async () => {

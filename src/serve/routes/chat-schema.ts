@@ -4,15 +4,8 @@ import { z } from "zod";
 import { toolDefinitionSchema, type GenerateRequest, type Message, type ResponseFormat } from "../../protocol/index.ts";
 import { given, jsonObject, parseBody } from "../body.ts";
 import { HttpError } from "../errors.ts";
+import { maxAnswers, maxChoices, maxMessages, maxParts, maxTools, maxTopLogprobs } from "../limits.ts";
 import { samplingShape, stopField, tokenLimit, toSampling } from "../sampling.ts";
-
-/** More messages, parts, tools or answers than these are refused: no dialogue needs them. */
-const maxMessages = 4096;
-const maxParts = 256;
-const maxTools = 128;
-const maxAnswers = 64;
-const maxTopLogprobs = 20;
-const maxChoices = 1024;
 
 const textParts = z.array(z.strictObject({ type: z.literal("text"), text: z.string() })).max(maxParts);
 const content = z.union([z.string(), textParts], {
@@ -130,13 +123,13 @@ export function parseChatRequest(body: unknown): ChatRequest {
 
 /** The same request in protocol's terms. */
 export function toGenerateRequest(request: ChatRequest): GenerateRequest {
-  const { stop, response_format: format } = request;
+  const { response_format: format } = request;
   return {
     ...toDialogue(request),
     ...toSampling(request),
     ...given({
       maxTokens: tokenLimit(request.max_tokens, request.max_completion_tokens),
-      stop: typeof stop === "string" ? [stop] : stop,
+      stop: request.stop,
       logprobs: request.logprobs ? (request.top_logprobs ?? 0) : undefined,
       parallelToolCalls: request.parallel_tool_calls,
       responseFormat: format && toResponseFormat(format),
@@ -171,7 +164,7 @@ export function toDialogue(request: z.infer<typeof dialogueSchema>): Pick<
 export const noParameters = { type: "object", properties: {} };
 
 function toMessage(each: ChatRequest["messages"][number]): Message {
-  const text = typeof each.content === "string" ? each.content : (each.content ?? []).map((part) => part.text).join("");
+  const text = joinText(each.content ?? "");
   const speaker = given({ name: each.name ?? undefined });
   if (each.role === "tool") return { role: "tool", content: text, toolCallId: each.tool_call_id, ...speaker };
   return {
@@ -189,6 +182,11 @@ function toMessage(each: ChatRequest["messages"][number]): Message {
   };
 }
 
-function toResponseFormat(format: NonNullable<ChatRequest["response_format"]>): ResponseFormat {
+/** A text, or its parts put together. */
+export function joinText(parts: string | readonly { text: string }[]): string {
+  return typeof parts === "string" ? parts : parts.map(({ text }) => text).join("");
+}
+
+export function toResponseFormat(format: NonNullable<ChatRequest["response_format"]>): ResponseFormat {
   return format.type === "json_schema" ? { type: "json_schema", schema: format.json_schema.schema } : format;
 }

@@ -3,12 +3,10 @@ import { z } from "zod";
 import type { GenerateRequest } from "../../protocol/index.ts";
 import { given, parseBody } from "../body.ts";
 import { HttpError } from "../errors.ts";
+import { maxAnswers, maxPrompts, maxTopLogprobs } from "../limits.ts";
 import { samplingShape, stopField, tokenLimit, toSampling } from "../sampling.ts";
-import { harmlessShape, responseFormatSchema, streamOptions } from "./chat-schema.ts";
+import { harmlessShape, responseFormatSchema, streamOptions, toResponseFormat } from "./chat-schema.ts";
 
-const maxPrompts = 256;
-const maxAnswers = 64;
-const maxTopLogprobs = 20;
 /** What the official API gives where no limit is given. */
 const defaultMaxTokens = 16;
 
@@ -62,16 +60,15 @@ export function promptsOf(prompt: z.infer<ReturnType<typeof textsOrIds>>): Promp
 
 /** One prompt in protocol's terms; `maxTokens` is above 0. */
 export function toPromptRequest(request: CompletionRequest, prompt: Prompt): GenerateRequest {
-  const { stop, response_format: format } = request;
+  const { response_format: format } = request;
   return {
     input: typeof prompt === "string" ? { prompt } : { promptIds: prompt },
     ...toSampling(request),
     maxTokens: maxTokensOf(request),
     ...given({
-      stop: typeof stop === "string" ? [stop] : stop,
+      stop: request.stop,
       logprobs: request.logprobs,
-      responseFormat:
-        format?.type === "json_schema" ? { type: "json_schema" as const, schema: format.json_schema.schema } : format,
+      responseFormat: format && toResponseFormat(format),
     }),
   };
 }

@@ -4,11 +4,10 @@ import type { Hono } from "hono";
 import { z } from "zod";
 import { parseBody, readJson } from "../body.ts";
 import { exchange, type ServerContext } from "../exchange.ts";
+import { maxInputs } from "../limits.ts";
 import { need } from "../models.ts";
 import { promptsOf, textsOrIds } from "./completions-schema.ts";
 
-/** What the official API takes, and clients send. */
-const maxInputs = 2048;
 const embeddingRequestSchema = z.strictObject({
   model: z.string(),
   input: textsOrIds(maxInputs),

@@ -3,12 +3,9 @@ import { z } from "zod";
 import { toolDefinitionSchema, type GenerateRequest, type Message, type ToolChoice } from "../../protocol/index.ts";
 import { given, jsonObject } from "../body.ts";
 import { HttpError } from "../errors.ts";
+import { maxMessages, maxParts, maxStops, maxTools } from "../limits.ts";
 import { samplingShape, toSampling } from "../sampling.ts";
-
-const maxMessages = 4096;
-const maxBlocks = 256;
-const maxTools = 128;
-const maxStops = 16;
+import { joinText } from "./chat-schema.ts";
 
 // The prefix cache works by itself; marking what to keep changes nothing.
 const cacheControl = z.looseObject({ type: z.literal("ephemeral") }).nullish();
@@ -18,7 +15,7 @@ const textBlock = z.strictObject({
   cache_control: cacheControl,
   citations: z.array(z.never()).nullish(),
 });
-const textOrBlocks = z.union([z.string(), z.array(textBlock).max(maxBlocks)], {
+const textOrBlocks = z.union([z.string(), z.array(textBlock).max(maxParts)], {
   error: "expected a string or a list of text blocks; images and documents are not supported",
 });
 const toolUseBlock = z.strictObject({
@@ -38,13 +35,13 @@ const toolResultBlock = z.strictObject({
 const message = z.discriminatedUnion("role", [
   z.strictObject({
     role: z.literal("user"),
-    content: z.union([z.string(), z.array(z.discriminatedUnion("type", [textBlock, toolResultBlock])).max(maxBlocks)], {
+    content: z.union([z.string(), z.array(z.discriminatedUnion("type", [textBlock, toolResultBlock])).max(maxParts)], {
       error: "expected a string, or text and tool_result blocks; images and documents are not supported",
     }),
   }),
   z.strictObject({
     role: z.literal("assistant"),
-    content: z.union([z.string(), z.array(z.discriminatedUnion("type", [textBlock, toolUseBlock])).max(maxBlocks)], {
+    content: z.union([z.string(), z.array(z.discriminatedUnion("type", [textBlock, toolUseBlock])).max(maxParts)], {
       error: "expected a string, or text and tool_use blocks",
     }),
   }),
@@ -148,10 +145,6 @@ function toToolChoice(choice: z.infer<typeof toolChoice>): ToolChoice {
     default:
       return choice satisfies never;
   }
-}
-
-function joinText(content: z.infer<typeof textOrBlocks>): string {
-  return typeof content === "string" ? content : content.map(({ text }) => text).join("");
 }
 
 /** Results of tools are messages of their own, before what the user says. */

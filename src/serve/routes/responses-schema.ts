@@ -2,12 +2,9 @@
 import { z } from "zod";
 import { toolDefinitionSchema, type GenerateRequest, type Message } from "../../protocol/index.ts";
 import { given, jsonObject } from "../body.ts";
+import { maxMessages, maxParts, maxTools } from "../limits.ts";
 import { samplingShape, stopField, toSampling } from "../sampling.ts";
-import { harmlessShape, noParameters } from "./chat-schema.ts";
-
-const maxItems = 4096;
-const maxParts = 256;
-const maxTools = 128;
+import { harmlessShape, joinText, noParameters } from "./chat-schema.ts";
 
 const itemHead = { id: z.string().nullish(), status: z.string().nullish() };
 const part = z.discriminatedUnion("type", [
@@ -72,7 +69,7 @@ const format = z.discriminatedUnion("type", [
 
 export const responsesRequestSchema = z.strictObject({
   model: z.string(),
-  input: z.union([z.string(), z.array(item).min(1).max(maxItems)]),
+  input: z.union([z.string(), z.array(item).min(1).max(maxMessages)]),
   instructions: z.string().optional(),
   ...samplingShape,
   ...harmlessShape,
@@ -96,13 +93,13 @@ export const neutralFields = {
 };
 
 export function toResponsesRequest(request: ResponsesRequest): GenerateRequest {
-  const { stop, tools, tool_choice: choice, text } = request;
+  const { tools, tool_choice: choice, text } = request;
   return {
     input: { messages: toMessages(request) },
     ...toSampling(request),
     ...given({
       maxTokens: request.max_output_tokens,
-      stop: typeof stop === "string" ? [stop] : stop,
+      stop: request.stop,
       tools: tools?.map(({ name, description, parameters }) => ({
         name,
         description: description ?? "",
@@ -135,8 +132,4 @@ function toMessages({ input, instructions }: ResponsesRequest): Message[] {
     }
   }
   return messages;
-}
-
-function joinText(content: z.infer<typeof textOrParts>): string {
-  return typeof content === "string" ? content : content.map(({ text }) => text).join("");
 }
