@@ -53,6 +53,15 @@ test("a model in a thread answers, scores, refuses, is cancelled and closes", as
   await assert.rejects(aborted, { name: "AbortError" });
   for await (const event of model.generate({ input: { prompt: "a" }, maxTokens: 4000 }))
     if (event.type === "text-delta") break;
+  // Also where the consumer has stopped taking events.
+  const stalled = new AbortController();
+  const events = model.generate({ input: { prompt: "a" }, maxTokens: 4000, signal: stalled.signal });
+  const iterator = events[Symbol.asyncIterator]();
+  await iterator.next();
+  assert.equal((await model.statistics()).running, 1);
+  stalled.abort();
+  assert.equal((await model.statistics()).running, 0);
+  await assert.rejects(iterator.next(), { name: "AbortError" });
   await model.close();
   await assert.rejects(collect(model.generate({ input: { prompt: "a" } })), /thread ended with code 0/);
 });

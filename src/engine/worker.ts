@@ -85,7 +85,14 @@ export function connectWorker(
     signal?.throwIfAborted();
     const number = requests++;
     const queue = createQueue<unknown>();
-    const onAbort = (): void => queue.fail(signal?.reason);
+    const cancel = (): void => {
+      if (open.delete(number)) send({ type: "cancel", number });
+    };
+    // At once: a consumer that takes nothing more would never get to the end of this function.
+    const onAbort = (): void => {
+      queue.fail(signal?.reason);
+      cancel();
+    };
     open.set(number, queue);
     signal?.addEventListener("abort", onAbort, { once: true });
     try {
@@ -93,7 +100,7 @@ export function connectWorker(
       yield* queue;
     } finally {
       signal?.removeEventListener("abort", onAbort);
-      if (open.delete(number)) send({ type: "cancel", number });
+      cancel();
     }
   }
 
