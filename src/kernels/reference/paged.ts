@@ -93,12 +93,12 @@ function rotate<Numbers extends Floats>(x: Numbers): Numbers {
   const block = x.length & -x.length;
   // Stored between steps, a float32 is rounded at each.
   const scale = fround(1 / fround(Math.sqrt(block)));
-  for (let half = 1; half < block; half *= 2) {
+  for (let stride = 1; stride < block; stride *= 2) {
     for (let i = 0; i < x.length; i++) {
-      if ((i & half) !== 0) continue;
-      const [a, b] = [x[i]!, x[i + half]!];
+      if ((i & stride) !== 0) continue;
+      const [a, b] = [x[i]!, x[i + stride]!];
       x[i] = a + b;
-      x[i + half] = a - b;
+      x[i + stride] = a - b;
     }
   }
   for (let i = 0; i < x.length; i++) x[i]! *= scale;
