@@ -5,10 +5,7 @@ import { resolveModel } from "../../hub/index.ts";
 import { Failure, type LanguageModel, type Message } from "../../protocol/index.ts";
 import { connect } from "../../serve/index.ts";
 import { defineCommand } from "../command.ts";
-
-/** All but tab and line feed. */
-// oxlint-disable-next-line no-control-regex -- these are the ones to find
-const controlCharacters = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
+import { withoutControls } from "../ui/controls.ts";
 
 export default defineCommand({
   summary: "Talk to a model; /clear forgets the dialogue, /exit leaves.",
@@ -51,8 +48,7 @@ export default defineCommand({
     const model = await open(positionals[0]!, options, (text) => report({ type: "note", text }));
     const write = (text: string): void => {
       if (json) report({ type: "text", text });
-      // A model must not steer the terminal.
-      else process.stdout.write(process.stdout.isTTY ? text.replaceAll(controlCharacters, "\uFFFD") : text);
+      else process.stdout.write(process.stdout.isTTY ? withoutControls(text) : text);
     };
     const first: Message[] = system === undefined ? [] : [{ role: "system", content: system }];
 

@@ -18,6 +18,8 @@ test("a fetched model is listed, shown, found by its name, and removed", async (
   const folder = join(cache, "models", "owner--tiny");
   mkdirSync(folder, { recursive: true });
   await writeTestCheckpoint(folder);
+  const template = "{{ messages[0].content }}\u001b]0;steered\u0007";
+  writeFileSync(join(folder, "chat_template.json"), JSON.stringify({ chat_template: template }));
   const record = { name: "owner/tiny", source: "hf:owner/tiny@main", entry: ".", files: [], addedAt: "2026-01-01" };
   writeFileSync(join(folder, "model.json"), JSON.stringify(record));
   assert.match((await run(["model", "list"], { environment })).out, /owner\/tiny +0 B +hf:owner\/tiny@main/);
@@ -26,6 +28,7 @@ test("a fetched model is listed, shown, found by its name, and removed", async (
   assert.equal(shown.code, 0, shown.errors);
   assert.match(shown.out, /family +(llama|internlm2)/);
   assert.match(shown.out, /F32 +\d+ /);
+  assert.match(shown.out, /Chat template\n {2}\{\{ messages\[0\]\.content \}\}\uFFFD\]0;steered\uFFFD\n/);
   const { result } = JSON.parse((await run(["model", "show", "owner/tiny", "--json"], { environment })).out) as {
     result: { parameters: number; config: { layers: number } };
   };

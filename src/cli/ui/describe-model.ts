@@ -1,11 +1,13 @@
 // What a model is, in words: its shape, its weights by type, its tokenizer and chat template, and what it will cost.
-import { existsSync, readFileSync, statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { planModel, planSpeed } from "../../engine/index.ts";
 import { openGguf } from "../../formats/index.ts";
 import { openCheckpointTensors } from "../../formats/safetensors.ts";
 import { configFromGguf, readConfig, type DecoderConfig } from "../../model/index.ts";
 import { loadTokenizer } from "../../tokenizer/index.ts";
+import { readTokenizerConfig } from "../../tokenizer/tokenizer-config.ts";
+import { withoutControls } from "./controls.ts";
 import { formatBytes, formatNumber, table } from "./table.ts";
 
 export interface ModelDescription {
@@ -97,7 +99,12 @@ function readStored(path: string): Stored {
   const source = openCheckpointTensors(path);
   try {
     const tensors = [...source.tensors.values()].map(({ dtype, begin, end }) => ({ type: dtype, begin, end }));
-    return { file, config: readConfig(path), weights: countTypes(tensors), chatTemplate: readTemplate(path) };
+    return {
+      file,
+      config: readConfig(path),
+      weights: countTypes(tensors),
+      chatTemplate: readTokenizerConfig(path).templates.usual,
+    };
   } finally {
     source.close();
   }
@@ -114,26 +121,10 @@ function countTypes(tensors: readonly { type: string; begin: number; end: number
   return [...counts.values()].sort((left, right) => right.bytes - left.bytes);
 }
 
-/** The template beside a checkpoint: a file of its own, or a string of tokenizer_config.json. */
-function readTemplate(directory: string): string | undefined {
-  const own = join(directory, "chat_template.jinja");
-  if (existsSync(own)) return readFileSync(own, "utf8");
-  try {
-    const config = JSON.parse(readFileSync(join(directory, "tokenizer_config.json"), "utf8")) as Record<
-      string,
-      unknown
-    >;
-    const template = config["chat_template"];
-    return typeof template === "string" ? template : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
 const mostTemplateLines = 24;
 
 function indent(text: string): string {
-  const lines = text.split("\n");
+  const lines = withoutControls(text).split("\n");
   const more = lines.length - mostTemplateLines;
   return [...lines.slice(0, mostTemplateLines), ...(more > 0 ? [`... ${more} more lines`] : [])]
     .map((line) => `  ${line}`)
