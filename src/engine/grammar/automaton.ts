@@ -2,15 +2,14 @@
 // A state is the set of places where the text so far can stand; states and transitions are made once and shared.
 import { Failure } from "../../protocol/errors.ts";
 import type { Range } from "./expression.ts";
-import { repeated, type Node, type Program, type Run } from "./program.ts";
+import { repeated } from "./distances.ts";
+import type { Node, Program, Run } from "./program.ts";
 import { normalise } from "./unicode.ts";
 
 /** A text that can be read in more ways at once than this is refused. */
 const maxPlaces = 4_000;
-/** A grammar whose answers need more states than this is refused, also while one is being written. */
-const maxStates = 40_000;
-/** And one whose states have more places than this together: that is what time and memory go by. */
-const maxAllPlaces = 1_000_000;
+/** What a new state takes besides its places, in units of a place. */
+const stateWork = 16;
 
 /** What to return to at the end of a rule or of a counted body; frames of one parent are shared. */
 interface Frame {
@@ -56,8 +55,10 @@ export interface State {
 
 export interface Automaton {
   readonly start: State;
-  /** States made so far: they are kept as long as the automaton is. */
+  /** States that are kept: all that were made since the last were let go. */
   size(): number;
+  /** Lets go of all states: whoever stands in one can go on from there, and what follows is made anew. */
+  forget(): void;
   /** The state after a byte; null where none may follow. */
   step(state: State, byte: number): State | null;
   /** The state after a control token. */
@@ -70,9 +71,9 @@ export interface Automaton {
   shortest(state: State): { byte: number } | { control: number } | undefined;
 }
 
-export function createAutomaton({ nodes, start, distances }: Program): Automaton {
+/** `spend` is told of work as it is done, one for each place that is reached, and throws where it is too much. */
+export function createAutomaton({ nodes, start, distances }: Program, spend: (work: number) => void): Automaton {
   let nextPlaceId = 0;
-  let allPlaces = 0;
   const states = new Map<string, State>();
   const root: Frame = {
     parent: undefined,
@@ -171,19 +172,13 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
           node satisfies never;
       }
     }
+    spend(seen.size);
     if (consuming.length === 0 && !accepting) return null;
     consuming.sort((left, right) => left.id - right.id);
     const key = `${accepting ? "!" : ""}${consuming.map(({ id }) => id).join()}`;
     let state = states.get(key);
     if (!state) {
-      allPlaces += consuming.length;
-      if (states.size >= maxStates || allPlaces > maxAllPlaces) {
-        throw new Failure(
-          "input",
-          `The schema, pattern or grammar can be read in too many ways for this answer.`,
-          "Give one that says sooner which of its ways a text takes.",
-        );
-      }
+      spend(stateWork);
       state = {
         places: consuming,
         run: onlyRun(nodes, consuming, runs),
@@ -197,6 +192,18 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
       states.set(key, state);
     }
     return state;
+  }
+
+  function forget(): void {
+    for (const { transitions } of [first!, ...states.values()]) transitions.fill(undefined);
+    states.clear();
+    // The start stays, and what it stands in must not gather what is made after it for ever.
+    for (const { frame } of first!.places) {
+      for (let each: Frame | undefined = frame; each; each = each.parent) {
+        each.children.clear();
+        each.places.clear();
+      }
+    }
   }
 
   function step(state: State, byte: number): State | null {
@@ -251,7 +258,7 @@ export function createAutomaton({ nodes, start, distances }: Program): Automaton
 
   const first = settle([place(start, root)]);
   if (!first) throw new RangeError("A grammar that was compiled has a start.");
-  return { start: first, size: () => states.size, step, stepControl, bytes, controls, shortest };
+  return { start: first, size: () => states.size, forget, step, stepControl, bytes, controls, shortest };
 }
 
 /** The run of a state whose other places, if there are any, cannot begin with a character of it. */

@@ -1,5 +1,6 @@
 // From a grammar over bytes to the tokens that may come next, and whether the answer still fits the tokens left.
 // It knows nothing of logits; guide.ts applies it.
+import { Failure } from "../../protocol/errors.ts";
 import type { Tokenizer } from "../../tokenizer/tokenizer.ts";
 import { createAutomaton, type Automaton, type State } from "./automaton.ts";
 import type { Grammar, Range } from "./expression.ts";
@@ -9,6 +10,14 @@ import { requireAllBytes, vocabularyOf, type Trie, type Vocabulary } from "./voc
 
 /** Masks are kept up to this many bytes in all; a state within a free string comes back often. */
 const maxKeptBytes = 8 * 2 ** 20;
+/** States are kept up to this many, some 3 KB each; then all are let go, and those still needed are made anew. */
+const maxKeptStates = 20_000;
+/** Work (places reached anew) that one mask may take: some 30 ms. */
+const maxWork = 50_000;
+/** Work beyond that, for as long as states are kept: what is new costs more, and so does a long way to an end. */
+const maxExtraWork = 1_000_000;
+/** Ways to an end that have more symbols are not walked. */
+const maxDistance = 20_000;
 
 export interface Constraint {
   readonly start: State;
@@ -26,7 +35,7 @@ export interface Constraint {
    * spelling: proposals, none of which must come.
    */
   drafts(state: State, limit: number): number[];
-  /** Grows with use: an owner drops a constraint that has become large. */
+  /** States that are kept: an owner of many constraints drops those that it uses least. */
   size(): number;
 }
 
@@ -44,11 +53,43 @@ interface Kept {
 export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constraint {
   const vocabulary = vocabularyOf(tokenizer);
   requireAllBytes(vocabulary);
-  const automaton = createAutomaton(compile(grammar));
+  let workLeft = 0;
+  let extraLeft = maxExtraWork;
+  const automaton = createAutomaton(compile(grammar), spend);
+  if (automaton.start.distance > maxDistance) {
+    throw new Failure(
+      "input",
+      `The shortest answer of this form has ${automaton.start.distance} bytes, over the limit of ${maxDistance}.`,
+      "Ask for fewer or shorter parts.",
+    );
+  }
   const stops = new Set(tokenizer.stopIds);
   const kept = new Map<State, Kept>();
   const maxKept = Math.max(8, Math.floor(maxKeptBytes / (vocabulary.size / 8)));
   const needed = new Map<State, number>();
+
+  function spend(work: number): void {
+    workLeft -= work;
+    if (workLeft >= 0) return;
+    extraLeft += workLeft;
+    workLeft = 0;
+    if (extraLeft >= 0) return;
+    extraLeft = 0;
+    throw new Failure(
+      "input",
+      "The schema, pattern or grammar can be read in too many ways at once.",
+      "Give one that says sooner which of its ways a text takes: a count after what may also be its beginning is costly.",
+    );
+  }
+
+  function refresh(): void {
+    workLeft = maxWork;
+    if (automaton.size() <= maxKeptStates) return;
+    automaton.forget();
+    kept.clear();
+    needed.clear();
+    extraLeft = maxExtraWork;
+  }
 
   function keptOf(state: State): Kept {
     let found = kept.get(state);
@@ -92,6 +133,7 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
    * of the same way is ahead, so following it is always possible.
    */
   function tokensNeeded(state: State): number {
+    if (state.distance > maxDistance) return Infinity;
     const way: State[] = [];
     let current = state;
     while (!current.accepting && !needed.has(current)) {
@@ -120,6 +162,7 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
   }
 
   function allowed(state: State, remaining: number): TokenMask {
+    refresh();
     const found = keptOf(state);
     // A symbol takes at most a token.
     if (found.farthest < remaining) return found.mask;
@@ -132,6 +175,7 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
 
   function advance(state: State, id: number): State {
     if (stops.has(id) && state.accepting) return state;
+    refresh();
     let current: State | null = state;
     if (tokenizer.isControl(id)) current = automaton.stepControl(state, id);
     else for (const byte of tokenizer.tokenBytes(id)) current = current && automaton.step(current, byte);
@@ -140,6 +184,7 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
   }
 
   function drafts(state: State, limit: number): number[] {
+    refresh();
     const ids: number[] = [];
     let current: State | null = state;
     let node = 0;

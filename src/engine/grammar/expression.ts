@@ -47,9 +47,8 @@ export function control(id: number): Expression {
 
 /** The UTF-8 bytes of a text, one after the other. */
 export function literal(text: string): Expression {
-  return sequence(
-    ...Array.from(Buffer.from(text, "utf8"), (byte): Expression => ({ type: "byte", ranges: [[byte, byte]] })),
-  );
+  const items = Array.from(Buffer.from(text, "utf8"), (byte): Expression => ({ type: "byte", ranges: [[byte, byte]] }));
+  return items.length === 1 ? items[0]! : { type: "sequence", items };
 }
 
 /**

@@ -32,7 +32,7 @@ export function stringCharacter(ranges: readonly Range[]): Expression {
   return choice(...[plain, oneOf(escapes)].filter((each) => each !== nothing));
 }
 
-export const anyCharacter = stringCharacter([[0, lastCodePoint]]);
+const anyCharacter = stringCharacter([[0, lastCodePoint]]);
 
 /** A string whose content is given. */
 export function quoted(content: Expression): Expression {

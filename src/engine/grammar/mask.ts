@@ -63,10 +63,6 @@ export function setBit(words: Uint32Array, id: number): void {
   words[id >>> 5]! |= 1 << (id & 31);
 }
 
-export function clearBit(words: Uint32Array, id: number): void {
-  words[id >>> 5]! &= ~(1 << (id & 31));
-}
-
 /** Ones of a word; Warren, "Hacker's Delight", 2nd edition, section 5-1. */
 function bitCount(word: number): number {
   let bits = word - ((word >>> 1) & 0x55555555);

@@ -1,6 +1,7 @@
 // A grammar as a graph: nodes that consume a byte or a control token, branch, count, call a rule or end one.
-// Also, for each node, the fewest symbols from there to the end of its rule. automaton.ts runs it.
+// automaton.ts runs it.
 import { Failure } from "../../protocol/errors.ts";
+import { measure } from "./distances.ts";
 import type { Expression, Grammar, Range } from "./expression.ts";
 
 /** A grammar that needs more nodes is refused; a schema of a thousand fields needs about a tenth. */
@@ -94,7 +95,10 @@ export function compile(grammar: Grammar): Program {
     }
   }
 
-  /** The first node of a rule: reserved before its body is built, so that the body may call it. */
+  /** Rules that were called, and whose bodies are still to be built: one after the other, so that a chain nests nothing. */
+  const called: { body: Expression; branches: number[] }[] = [];
+
+  /** The first node of a rule, to which its body is added later. */
   function enter(name: string): number {
     const known = entries.get(name);
     if (known !== undefined) return known;
@@ -103,11 +107,12 @@ export function compile(grammar: Grammar): Program {
     const branches: number[] = [];
     const entry = add({ op: "split", next: branches });
     entries.set(name, entry);
-    branches.push(build(body, end));
+    called.push({ body, branches });
     return entry;
   }
 
   const start = build(grammar.start, end);
+  for (const { body, branches } of called) branches.push(build(body, end));
   const distances = measure(nodes);
   if (distances[start] === Infinity) {
     throw new Failure(
@@ -117,49 +122,4 @@ export function compile(grammar: Grammar): Program {
     );
   }
   return { nodes, start, distances };
-}
-
-/**
- * Relaxes until nothing changes. Within a rule, nodes come after what they lead to; rules come before those that they call:
- * passes in both directions in turn make a few of them enough.
- */
-function measure(nodes: readonly Node[]): Float64Array {
-  const distances = new Float64Array(nodes.length).fill(Infinity);
-  let changed = true;
-  const relax = (index: number): void => {
-    const distance = distanceOf(nodes[index]!, distances);
-    if (distance >= distances[index]!) return;
-    distances[index] = distance;
-    changed = true;
-  };
-  while (changed) {
-    changed = false;
-    for (let index = 0; index < nodes.length; index++) relax(index);
-    for (let index = nodes.length - 1; index >= 0; index--) relax(index);
-  }
-  return distances;
-}
-
-function distanceOf(node: Node, distances: Float64Array): number {
-  switch (node.op) {
-    case "byte":
-      return node.ranges.length === 0 ? Infinity : 1 + distances[node.next]!;
-    case "control":
-      return 1 + distances[node.next]!;
-    case "split":
-      return Math.min(...node.next.map((next) => distances[next]!));
-    case "repeat":
-      return repeated(node.min, distances[node.body]!) + distances[node.next]!;
-    case "call":
-      return distances[node.entry]! + distances[node.next]!;
-    case "end":
-      return 0;
-    default:
-      return node satisfies never;
-  }
-}
-
-/** Cost of `times` runs of a body; none cost nothing, even of a body that can never end. */
-export function repeated(times: number, distance: number): number {
-  return times <= 0 ? 0 : times * distance;
 }

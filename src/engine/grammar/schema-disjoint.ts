@@ -1,28 +1,36 @@
 // Whether the branches of a `oneOf` are told apart by something that is plain to see: their types, their values, or a tag.
-import { isObject, type Schema } from "./schema-merge.ts";
+import { isObject, type Schema } from "./schema-check.ts";
 
-/** Whether no value can match two of the branches, as far as can be seen at once. `root` has the definitions. */
-export function disjoint(branches: readonly unknown[], root: unknown): boolean {
+/**
+ * Whether no value can match two of the branches, as far as can be seen at once. `root` has the definitions; every branch
+ * that is looked at is counted.
+ */
+export function disjoint(branches: readonly unknown[], root: unknown, count: (looks: number) => void): boolean {
+  count(branches.length);
   const seen = branches.map((branch) => follow(branch, root));
   const types = seen.map((branch) =>
     typeof branch?.type === "string" ? branch.type.replace("integer", "number") : undefined,
   );
   if (!types.includes(undefined) && new Set(types).size === types.length) return true;
   if (allDiffer(seen.map(fixedValues))) return true;
+  const required = seen.map((branch) => new Set(Array.isArray(branch?.required) ? branch.required : []));
   const names = Object.keys(isObject(seen[0]?.properties) ? seen[0].properties : {});
-  return names.some((name) =>
-    allDiffer(
-      seen.map((branch) =>
-        Array.isArray(branch?.required) && branch.required.includes(name) && isObject(branch.properties)
+  return names.some((name) => {
+    count(branches.length);
+    return allDiffer(
+      seen.map((branch, index) =>
+        required[index]!.has(name) && isObject(branch?.properties)
           ? fixedValues(follow(branch.properties[name], root))
           : undefined,
       ),
-    ),
-  );
+    );
+  });
 }
 
 function allDiffer(values: readonly (string[] | undefined)[]): boolean {
-  return !values.includes(undefined) && new Set(values.flat()).size === values.flat().length;
+  if (values.includes(undefined)) return false;
+  const all = values.flat();
+  return new Set(all).size === all.length;
 }
 
 /** What a schema says, or the definition that it refers to. */

@@ -1,7 +1,5 @@
 // Several JSON Schemas that hold together as one: what `allOf`, and keywords beside `$ref`, `anyOf` or `oneOf`, mean.
-import { Failure } from "../../protocol/errors.ts";
-
-export type Schema = Record<string, unknown>;
+import { checkKeywords, isObject, type Checker, type Schema } from "./schema-check.ts";
 
 /** A schema that stands for more alternatives than this, once its parts are multiplied out, is refused. */
 const maxAlternatives = 64;
@@ -10,17 +8,16 @@ const maxDepth = 32;
 
 const combinators = ["$ref", "allOf", "anyOf", "oneOf"] as const;
 
-export interface Merger {
+export interface Merger extends Checker {
   /** The schema that a reference names. Throws Failure("input") where there is none. */
   resolve(reference: unknown, path: string): unknown;
-  refuse(path: string, problem: string, hint?: string): never;
   /** Throws where a value could match two branches of a `oneOf`. */
   checkOneOf(branches: readonly unknown[], path: string): void;
 }
 
 /** The schemas, without combinators, of which any one is enough. */
 export function alternatives(root: unknown, path: string, merger: Merger): readonly Schema[] {
-  const { resolve, checkOneOf } = merger;
+  const { resolve, checkOneOf, spend } = merger;
   const refuse: Merger["refuse"] = merger.refuse;
 
   function expand(schema: unknown, depth: number): readonly Schema[] {
@@ -28,6 +25,7 @@ export function alternatives(root: unknown, path: string, merger: Merger): reado
     if (schema === false) return [];
     if (!isObject(schema)) refuse(path, "has a part that is not an object or a boolean");
     if (depth > maxDepth) refuse(path, `combines schemas over ${maxDepth} deep, or one with itself`);
+    checkKeywords(schema, path, merger);
     const plain = Object.fromEntries(
       Object.entries(schema).filter(([keyword]) => !(combinators as readonly string[]).includes(keyword)),
     );
@@ -38,15 +36,13 @@ export function alternatives(root: unknown, path: string, merger: Merger): reado
         found = product(found, expand(resolve(schema.$ref, path), depth + 1));
         continue;
       }
-      const parts = schema[keyword];
-      if (!Array.isArray(parts) || parts.length === 0) refuse(path, `has an "${keyword}" that is no list of schemas`);
+      const parts = schema[keyword] as readonly unknown[];
       if (keyword === "oneOf") checkOneOf(parts, path);
-      if (keyword === "allOf") for (const part of parts as unknown[]) found = product(found, expand(part, depth + 1));
-      else
-        found = product(
-          found,
-          (parts as unknown[]).flatMap((part) => expand(part, depth + 1)),
-        );
+      if (keyword === "allOf") for (const part of parts) found = product(found, expand(part, depth + 1));
+      else {
+        const branches = parts.flatMap((part) => expand(part, depth + 1));
+        found = product(found, branches);
+      }
     }
     return found;
   }
@@ -58,13 +54,27 @@ export function alternatives(root: unknown, path: string, merger: Merger): reado
     return left.flatMap((one) => right.map((other) => merge(one, other)).filter((each) => each !== undefined));
   }
 
+  function same(one: unknown, other: unknown): boolean {
+    if (one === other) return true;
+    const text = JSON.stringify(one);
+    spend(1 + text.length / 100, path);
+    return text === JSON.stringify(other);
+  }
+
+  function both(one: unknown, other: unknown): unknown {
+    if (one === true || same(one, other)) return other;
+    if (other === true) return one;
+    if (one === false || other === false) return false;
+    return { allOf: [one, other] };
+  }
+
   /** Undefined where nothing is valid for both. */
   function merge(one: Schema, other: Schema): Schema | undefined {
     const result: Schema = { ...one };
     for (const [keyword, value] of Object.entries(other)) {
       if (value === undefined) continue;
       const before = one[keyword];
-      if (before === undefined || JSON.stringify(before) === JSON.stringify(value)) {
+      if (before === undefined || same(before, value)) {
         result[keyword] = value;
         continue;
       }
@@ -129,6 +139,7 @@ export function alternatives(root: unknown, path: string, merger: Merger): reado
     }
     mergeProperties(result, one, other);
     mergeItems(result, one, other);
+    spend(1 + Object.keys(result).length, path);
     return result;
   }
 
@@ -139,6 +150,7 @@ export function alternatives(root: unknown, path: string, merger: Merger): reado
     ];
     const names = new Set([...Object.keys(left), ...Object.keys(right)]);
     if (names.size === 0) return;
+    spend(names.size, path);
     const rest = (schema: Schema): unknown => schema.additionalProperties ?? true;
     result.properties = Object.fromEntries(
       [...names].map((name) => [
@@ -158,6 +170,7 @@ export function alternatives(root: unknown, path: string, merger: Merger): reado
     ];
     const length = Math.max(left.length, right.length);
     if (length === 0) return;
+    spend(length, path);
     const at = (schema: Schema, items: unknown[], index: number): unknown =>
       index < items.length ? items[index] : (schema.items ?? true);
     result.prefixItems = Array.from({ length }, (_, index) => both(at(one, left, index), at(other, right, index)));
@@ -166,53 +179,9 @@ export function alternatives(root: unknown, path: string, merger: Merger): reado
   return expand(root, 0);
 }
 
-function both(one: unknown, other: unknown): unknown {
-  if (one === true || JSON.stringify(one) === JSON.stringify(other)) return other;
-  if (other === true) return one;
-  if (one === false || other === false) return false;
-  return { allOf: [one, other] };
-}
-
 function commonTypes(left: readonly string[], right: readonly string[]): string[] {
   const holds = (types: readonly string[], type: string): boolean =>
     types.includes(type) || (type === "integer" && types.includes("number"));
   const types = [...left, ...right].filter((type) => holds(left, type) && holds(right, type));
   return [...new Set(types)];
-}
-
-/**
- * Whether a value meets the keywords of a schema that look at numbers and strings.
- * Throws Failure("input") for a pattern that is none.
- */
-export function meets(value: unknown, schema: Schema): boolean {
-  const bound = (keyword: string, otherwise: number): number => (schema[keyword] as number | undefined) ?? otherwise;
-  if (typeof value === "number") {
-    return (
-      value >= bound("minimum", -Infinity) &&
-      value <= bound("maximum", Infinity) &&
-      value > bound("exclusiveMinimum", -Infinity) &&
-      value < bound("exclusiveMaximum", Infinity)
-    );
-  }
-  if (typeof value !== "string") return true;
-  const length = [...value].length;
-  const { pattern } = schema;
-  return (
-    length >= bound("minLength", 0) &&
-    length <= bound("maxLength", Infinity) &&
-    (pattern === undefined || toPattern(pattern).test(value))
-  );
-}
-
-/** A pattern of JSON Schema as JavaScript's. Throws Failure("input"). */
-export function toPattern(pattern: unknown): RegExp {
-  try {
-    return new RegExp(String(pattern), "u");
-  } catch (error) {
-    throw new Failure("input", `The pattern ${JSON.stringify(pattern)} is none: ${(error as Error).message}.`);
-  }
-}
-
-export function isObject(value: unknown): value is Schema {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
 }

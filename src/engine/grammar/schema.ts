@@ -17,12 +17,19 @@ import {
 import { anyObject, anyValue, colon, comma, exactly, jsonRules, list, quoted, stringCharacter, text } from "./json.ts";
 import { anyNumber, decimals, integers, type Bounds } from "./numbers.ts";
 import { regex } from "./regex.ts";
+import { createBudget, type Spend } from "./schema-budget.ts";
+import { checkKeywords, isDeeper, isObject, type Schema } from "./schema-check.ts";
 import { disjoint } from "./schema-disjoint.ts";
 import { annotations, besideValues, formats, typeKeywords } from "./schema-keywords.ts";
-import { alternatives, isObject, meets, toPattern, type Schema } from "./schema-merge.ts";
+import { alternatives } from "./schema-merge.ts";
+import { createMatcher } from "./schema-pattern.ts";
+import { escape, follow } from "./schema-pointer.ts";
+import { hasType, meets } from "./schema-values.ts";
 
 /** Schemas nested deeper than this (references apart) are refused. */
 const maxDepth = 100;
+/** So are schemas whose JSON is nested deeper: a schema within another takes two levels, and values that are given some. */
+const maxLevels = 300;
 
 /** Any JSON object. */
 export function jsonObject(): Grammar {
@@ -32,11 +39,19 @@ export function jsonObject(): Grammar {
 /** Compiles a schema. Throws Failure("input") that names the keyword and its JSON pointer. */
 export function jsonSchema(schema: unknown): Grammar {
   const rules = new Map(jsonRules);
-  return { start: addSchema(rules, schema, ""), rules };
+  return { start: addSchema(rules, schema, createBudget()), rules };
 }
 
-/** Adds what a schema needs to a grammar's rules, under names that start with `prefix`. */
-export function addSchema(rules: Map<string, Expression>, root: unknown, prefix: string): Expression {
+/** Adds what a schema needs to a grammar's rules. */
+export function addSchema(rules: Map<string, Expression>, root: unknown, spend: Spend): Expression {
+  /** By what a reference says: what it refers to, and the rule of that. */
+  const targets = new Map<string, unknown>();
+  const references = new Map<string, string>();
+  /** References whose rules are still to be built: one after the other, so that a long chain of them nests nothing. */
+  const waiting: { target: string; name: string }[] = [];
+  const matches = createMatcher(spend);
+  const toldApart = new WeakSet<object>();
+
   function refuse(path: string, problem: string, hint?: string): never {
     throw new Failure("input", `The JSON schema at ${path} ${problem}.`, hint);
   }
@@ -46,6 +61,7 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
     if (schema === false) return nothing;
     if (!isObject(schema)) refuse(path, "is not an object or a boolean");
     if (depth > maxDepth) refuse(path, `is nested over ${maxDepth} deep`);
+    checkKeywords(schema, path, { refuse, spend });
     const keywords = Object.keys(schema).filter(
       (keyword) => !annotations.has(keyword) && schema[keyword] !== undefined,
     );
@@ -54,18 +70,13 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
     const isMerged =
       combined.length > 0 && (keywords.length > 1 || (Array.isArray(schema.allOf) && schema.allOf.length > 1));
     if (isMerged) {
-      const parts = alternatives(schema, path, { resolve: resolveReference, refuse, checkOneOf });
+      const parts = alternatives(schema, path, { resolve: resolveReference, refuse, spend, checkOneOf });
       return choice(...parts.map((part, index) => visit(part, `${path}/merged/${index}`, depth + 1)));
     }
-    if ("$ref" in schema) {
-      resolveReference(schema.$ref, path);
-      return reference(schema.$ref as string, path);
-    }
+    if ("$ref" in schema) return reference(schema.$ref, path);
     for (const keyword of ["anyOf", "oneOf", "allOf"]) {
       if (!(keyword in schema)) continue;
-      const branches = schema[keyword];
-      if (!Array.isArray(branches) || branches.length === 0)
-        refuse(path, `has an "${keyword}" that is no list of schemas`);
+      const branches = schema[keyword] as readonly unknown[];
       if (keyword === "oneOf") checkOneOf(branches, path);
       return choice(...branches.map((branch, index) => visit(branch, `${path}/${keyword}/${index}`, depth + 1)));
     }
@@ -73,10 +84,7 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
       const other = keywords.find((keyword) => !besideValues.has(keyword));
       const name = "const" in schema ? "const" : "enum";
       if (other) refuse(path, `uses "${other}" beside "${name}", which constrained decoding does not support`);
-      if (!("const" in schema) && !Array.isArray(schema.enum)) refuse(path, 'has an "enum" that is not an array');
-      const values = Array.isArray(schema.enum) ? schema.enum : [schema.const];
-      const isConstant = (value: unknown): boolean => JSON.stringify(value) === JSON.stringify(schema.const);
-      return given("const" in schema ? values.filter(isConstant) : values, schema, path);
+      return given(schema, path);
     }
 
     const types = typesOf(schema, keywords, path);
@@ -107,7 +115,9 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
         }
       }
       // An integer is a number: naming both would only make the choice ambiguous.
-      return types.filter((name) => name !== "integer" || !types.includes("number")) as string[];
+      const different = new Set(types as string[]);
+      if (different.has("number")) different.delete("integer");
+      return [...different];
     }
     const found = Object.entries(typeKeywords).find(([, names]) => names.some((name) => keywords.includes(name)));
     return found && [found[0]];
@@ -116,9 +126,9 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
   function ofType(type: string, schema: Schema, path: string, depth: number): Expression {
     switch (type) {
       case "object":
-        return named(`${path} object`, () => object(schema, path, depth));
+        return shared(object(schema, path, depth));
       case "array":
-        return named(`${path} array`, () => array(schema, path, depth));
+        return shared(array(schema, path, depth));
       case "string":
         return string(schema, path);
       case "boolean":
@@ -126,40 +136,49 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
       case "null":
         return literal("null");
       default:
-        return number(type === "integer", schema, path);
+        return number(type === "integer", schema);
     }
   }
 
-  /** A rule of its own, so that what is used twice is built once and may contain itself. */
-  function named(path: string, build: () => Expression): Expression {
-    const name = `${prefix}${path}`;
-    if (!rules.has(name)) {
-      rules.set(name, nothing);
-      rules.set(name, build());
-    }
-    return rule(name);
+  /** As a rule of its own, so that what is used twice is built once. */
+  function shared(expression: Expression): Expression {
+    return rule(addRule(expression));
+  }
+
+  function addRule(expression: Expression): string {
+    const name = `schema ${rules.size}`;
+    rules.set(name, expression);
+    return name;
   }
 
   function resolveReference(target: unknown, path: string): unknown {
     if (typeof target !== "string" || !/^#(\/|$)/.test(target)) {
       refuse(path, `refers to ${JSON.stringify(target)}; only references within the schema are followed`);
     }
-    let schema: unknown = root;
-    for (const part of target.split("/").slice(1)) {
-      const key = decodeURIComponent(part).replaceAll("~1", "/").replaceAll("~0", "~");
-      schema =
-        (isObject(schema) || Array.isArray(schema)) && Object.hasOwn(schema, key) ? (schema as Schema)[key] : undefined;
-    }
+    if (!targets.has(target)) targets.set(target, follow(root, target));
+    const schema = targets.get(target);
     if (schema === undefined) refuse(path, `refers to ${target}, which is not there`);
     return schema;
   }
 
-  function reference(target: string, path: string): Expression {
-    return named(`$ref ${target}`, () => visit(resolveReference(target, path), target, 0));
+  /** A rule that may call itself. */
+  function reference(target: unknown, path: string): Expression {
+    resolveReference(target, path);
+    let name = references.get(target as string);
+    if (name === undefined) {
+      name = addRule(nothing);
+      references.set(target as string, name);
+      waiting.push({ target: target as string, name });
+    }
+    return rule(name);
   }
 
   function checkOneOf(branches: readonly unknown[], path: string): void {
-    if (disjoint(branches, root)) return;
+    if (toldApart.has(branches)) return;
+    if (disjoint(branches, root, (parts) => spend(parts, path))) {
+      toldApart.add(branches);
+      return;
+    }
     refuse(
       path,
       'uses "oneOf" of schemas that are not told apart by type or by a constant property',
@@ -167,45 +186,53 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
     );
   }
 
-  function given(values: readonly unknown[], schema: Schema, path: string): Expression {
+  /** The values of `const` or `enum` that the rest of the schema allows. */
+  function given(schema: Schema, path: string): Expression {
+    const { enum: listed = [schema.const] } = schema as { enum?: readonly unknown[] };
     const types = schema.type === undefined ? undefined : typesOf(schema, [], path);
-    const fitting = values.filter(
-      (value) => (!types || types.some((type) => hasType(value, type))) && meets(value, schema),
-    );
-    if (fitting.length === 0) refuse(path, "allows no value at all");
+    const constant = "const" in schema ? JSON.stringify(schema.const) : undefined;
+    const scalars: string[] = [];
+    const others: Expression[] = [];
+    for (const value of listed) {
+      const spelled = JSON.stringify(value);
+      // Each byte takes some hundred bytes of memory.
+      spend(1 + spelled.length / 2, path);
+      if (constant !== undefined && spelled !== constant) continue;
+      if (types && !types.some((type) => hasType(value, type))) continue;
+      if (!meets(value, schema, (pattern, word) => matches(pattern, word, path))) continue;
+      if (typeof value === "object" && value !== null) others.push(exactly(value));
+      else scalars.push(spelled);
+    }
+    if (scalars.length === 0 && others.length === 0) refuse(path, "allows no value at all");
     // A long list of texts shares what they begin with.
-    const isScalar = (value: unknown): boolean => typeof value !== "object" || value === null;
-    const scalars = oneOf(fitting.filter(isScalar).map((value) => JSON.stringify(value)));
-    const others = fitting.filter((value) => !isScalar(value)).map(exactly);
-    return choice(...[scalars, ...others].filter((each) => each !== nothing));
+    return choice(...(scalars.length === 0 ? [] : [oneOf(scalars)]), ...others);
   }
 
   function object(schema: Schema, path: string, depth: number): Expression {
-    const { properties, required = [], additionalProperties, propertyNames } = schema;
-    if (properties !== undefined && !isObject(properties)) refuse(path, 'has "properties" that are no object');
-    if (!Array.isArray(required) || required.some((name) => typeof name !== "string")) {
-      refuse(path, 'has a "required" that is no list of names');
-    }
-    const patterns = Object.entries(isObject(schema.patternProperties) ? schema.patternProperties : {});
+    const { properties, patternProperties, additionalProperties = true, propertyNames } = schema;
+    const required = new Set((schema.required ?? []) as readonly string[]);
+    const patterns = Object.entries((patternProperties ?? {}) as Schema);
     const declared = new Map<string, Expression>();
-    for (const [name, own] of Object.entries(properties ?? {})) {
-      const also = patterns.filter(([pattern]) => toPattern(pattern).test(name)).map(([, value]) => value);
+    for (const [name, own] of Object.entries((properties ?? {}) as Schema)) {
+      const also = patterns.filter(([pattern]) => matches(pattern, name, path)).map(([, value]) => value);
       const property = also.length === 0 ? own : { allOf: [own, ...also] };
-      const optionalAndImpossible = property === false && !required.includes(name);
+      const optionalAndImpossible = property === false && !required.has(name);
       if (!optionalAndImpossible) declared.set(name, visit(property, `${path}/properties/${escape(name)}`, depth + 1));
     }
-    for (const name of required as string[]) {
-      if (declared.has(name)) continue;
+    const undeclared = [...required].filter((name) => !declared.has(name));
+    if (undeclared.length > 0) {
+      const [name] = undeclared;
       if (patterns.length > 0)
         refuse(path, `requires "${name}", which it does not declare, beside "patternProperties"`);
       if (additionalProperties === false) refuse(path, `requires "${name}", which its properties do not allow`);
-      declared.set(name, visit(additionalProperties ?? true, `${path}/additionalProperties`, depth + 1));
+      const value = shared(visit(additionalProperties, `${path}/additionalProperties`, depth + 1));
+      for (const each of undeclared) declared.set(each, value);
     }
     if (declared.size === 0 && patterns.length > 0) return patternMap(schema, patterns, path, depth);
     if (
       declared.size === 0 &&
       additionalProperties !== false &&
-      (properties === undefined || additionalProperties !== undefined)
+      (properties === undefined || schema.additionalProperties !== undefined)
     ) {
       return map(schema, path, depth);
     }
@@ -216,20 +243,20 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
 
     const members = [...declared].map(([name, value]) => ({
       member: sequence(literal(JSON.stringify(name)), colon, value),
-      required: required.includes(name),
+      required: required.has(name),
     }));
-    const after = (index: number): Expression =>
-      index === members.length
-        ? literal("}")
-        : named(`${path} after member ${index}`, () => {
-            const { member, required: must } = members[index]!;
-            const written = sequence(comma, member);
-            return sequence(must ? written : optional(written), after(index + 1));
-          });
+    /** What follows so many members. */
+    const after: Expression[] = [];
+    after[members.length] = literal("}");
+    for (let index = members.length - 1; index > 0; index--) {
+      const { member, required: must } = members[index]!;
+      const written = sequence(comma, member);
+      after[index] = shared(sequence(must ? written : optional(written), after[index + 1]!));
+    }
     // Until a member is written there is no comma: the first one written is any up to the first required one.
     const firstRequired = members.findIndex((member) => member.required);
     const firsts = members.slice(0, firstRequired < 0 ? members.length : firstRequired + 1);
-    const bodies = firsts.map(({ member }, index) => sequence(member, after(index + 1)));
+    const bodies = firsts.map(({ member }, index) => sequence(member, after[index + 1]!));
     if (firstRequired < 0) bodies.push(literal("}"));
     return sequence(literal("{"), choice(...bodies));
   }
@@ -255,23 +282,18 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
   /** An object whose names are not declared. */
   function map(schema: Schema, path: string, depth: number): Expression {
     const { additionalProperties = true, propertyNames } = schema;
-    const min = count(schema, "minProperties", path) ?? 0;
-    const max = count(schema, "maxProperties", path) ?? Infinity;
+    const { min, max } = bounds(schema, "Properties", path);
     // A name may be written twice, which counts once.
     if (min > 1) refuse(path, 'uses "minProperties" above 1, which constrained decoding does not support');
-    let key = text(0, Infinity);
-    if (isObject(propertyNames)) key = visit({ type: "string", ...propertyNames }, `${path}/propertyNames`, depth + 1);
-    else if (propertyNames !== undefined && propertyNames !== true)
-      refuse(path, 'has "propertyNames" that are no schema');
+    const names = propertyNames === undefined ? {} : { allOf: [propertyNames] };
+    const key = visit({ type: "string", ...names }, `${path}/propertyNames`, depth + 1);
     const value = visit(additionalProperties, `${path}/additionalProperties`, depth + 1);
-    return list("{", sequence(key, colon, value), "}", min, checkBounds(min, max, "Properties", path));
+    return list("{", sequence(key, colon, value), "}", min, max);
   }
 
   function array(schema: Schema, path: string, depth: number): Expression {
-    const { items = true, prefixItems = [] } = schema;
-    const min = count(schema, "minItems", path) ?? 0;
-    const max = checkBounds(min, count(schema, "maxItems", path) ?? Infinity, "Items", path);
-    if (!Array.isArray(prefixItems)) refuse(path, 'has "prefixItems" that are no list');
+    const { items = true, prefixItems = [] } = schema as { items?: unknown; prefixItems?: readonly unknown[] };
+    const { min, max } = bounds(schema, "Items", path);
     const firsts = prefixItems
       .slice(0, max)
       .map((item, index) => visit(item, `${path}/prefixItems/${index}`, depth + 1));
@@ -283,9 +305,8 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
   }
 
   function string(schema: Schema, path: string): Expression {
-    const min = count(schema, "minLength", path) ?? 0;
-    const max = checkBounds(min, count(schema, "maxLength", path) ?? Infinity, "Length", path);
-    const { pattern, format } = schema;
+    const { min, max } = bounds(schema, "Length", path);
+    const { pattern, format } = schema as { pattern?: string; format?: unknown };
     if (pattern === undefined && format === undefined) return text(min, max);
     if (min > 0 || max < Infinity) {
       const name = pattern === undefined ? "format" : "pattern";
@@ -296,10 +317,7 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
       );
     }
     // Where a pattern is given it says what is valid, and the format only describes it.
-    if (pattern !== undefined) {
-      if (typeof pattern !== "string") refuse(path, 'has a "pattern" that is no string');
-      return quoted(regex(pattern, { spell: stringCharacter, match: "search" }));
-    }
+    if (pattern !== undefined) return quoted(regex(pattern, { spell: stringCharacter, match: "search" }));
     if (typeof format !== "string" || !Object.hasOwn(formats, format)) {
       refuse(
         path,
@@ -310,58 +328,37 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, prefix:
     return quoted(regex(formats[format]!, { spell: stringCharacter, match: "full" }));
   }
 
-  function number(integer: boolean, schema: Schema, path: string): Expression {
-    const bounds: Bounds = { minimum: -Infinity, maximum: Infinity, exclusiveMinimum: false, exclusiveMaximum: false };
+  function number(integer: boolean, schema: Schema): Expression {
+    const limits: Bounds = { minimum: -Infinity, maximum: Infinity, exclusiveMinimum: false, exclusiveMaximum: false };
     for (const keyword of typeKeywords.number!) {
-      const value = schema[keyword];
+      const value = schema[keyword] as number | undefined;
       if (value === undefined) continue;
-      if (typeof value !== "number") refuse(path, `has a "${keyword}" that is no number`);
       const exclusive = keyword.startsWith("exclusive");
       if (keyword.endsWith("inimum")) {
-        if (value < bounds.minimum || (value === bounds.minimum && !exclusive)) continue;
-        bounds.minimum = value;
-        bounds.exclusiveMinimum = exclusive;
+        if (value < limits.minimum || (value === limits.minimum && !exclusive)) continue;
+        limits.minimum = value;
+        limits.exclusiveMinimum = exclusive;
       } else {
-        if (value > bounds.maximum || (value === bounds.maximum && !exclusive)) continue;
-        bounds.maximum = value;
-        bounds.exclusiveMaximum = exclusive;
+        if (value > limits.maximum || (value === limits.maximum && !exclusive)) continue;
+        limits.maximum = value;
+        limits.exclusiveMaximum = exclusive;
       }
     }
-    if (integer) return integers(bounds);
-    return bounds.minimum === -Infinity && bounds.maximum === Infinity ? anyNumber : decimals(bounds);
+    if (integer) return integers(limits);
+    return limits.minimum === -Infinity && limits.maximum === Infinity ? anyNumber : decimals(limits);
   }
 
-  function count(schema: Schema, keyword: string, path: string): number | undefined {
-    const value = schema[keyword];
-    if (value === undefined) return undefined;
-    if (!Number.isSafeInteger(value) || (value as number) < 0) refuse(path, `has a "${keyword}" that is no count`);
-    return value as number;
-  }
-
-  function checkBounds(min: number, max: number, what: string, path: string): number {
+  function bounds(schema: Schema, what: string, path: string): { min: number; max: number } {
+    const min = (schema[`min${what}`] ?? 0) as number;
+    const max = (schema[`max${what}`] ?? Infinity) as number;
     if (max < min) refuse(path, `has max${what} ${max} below min${what} ${min}`);
-    return max;
+    return { min, max };
   }
 
-  return visit(root, "#", 0);
-}
-
-/** A name as part of a JSON pointer. */
-function escape(name: string): string {
-  return name.replaceAll("~", "~0").replaceAll("/", "~1");
-}
-
-function hasType(value: unknown, type: string): boolean {
-  switch (type) {
-    case "null":
-      return value === null;
-    case "array":
-      return Array.isArray(value);
-    case "object":
-      return isObject(value);
-    case "integer":
-      return Number.isInteger(value);
-    default:
-      return typeof value === type;
+  if (isDeeper(root, maxLevels)) refuse("#", `has JSON nested over ${maxLevels} deep`);
+  const start = visit(root, "#", 0);
+  for (let each = waiting.pop(); each; each = waiting.pop()) {
+    rules.set(each.name, visit(targets.get(each.target), each.target, 0));
   }
+  return start;
 }

@@ -15,6 +15,7 @@ import {
 import { freeText, type Opening } from "./free-text.ts";
 import { colon, comma, jsonRules } from "./json.ts";
 import { addSchema } from "./schema.ts";
+import { createBudget } from "./schema-budget.ts";
 
 export interface ToolCallOptions {
   /** Whether there must be a call; otherwise any text may come before one, or be all. */
@@ -36,13 +37,14 @@ export function toolCallGrammar(
   const mark = (of: number | string | undefined): Expression =>
     of === undefined ? empty : typeof of === "number" ? control(of) : literal(of);
 
+  const budget = createBudget();
   const calls = tools.map(({ name, parameters }) => {
     let value;
     try {
       const schema = parameters.type === undefined ? { type: "object", ...parameters } : parameters;
       if (schema.type !== "object")
         throw new Failure("input", `its type is ${JSON.stringify(schema.type)}, not "object".`);
-      value = addSchema(rules, schema, `tool ${name} `);
+      value = addSchema(rules, schema, budget);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
       throw new Failure("input", `The parameters of tool "${name}": ${error.message}`, error.hint, { cause: error });
