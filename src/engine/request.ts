@@ -30,8 +30,6 @@ export const contextLengthExceeded = "context_length_exceeded";
 /** Constraints are kept for this many forms, and while they have no more states than this together. */
 const maxKeptConstraints = 32;
 const maxKeptStates = 40_000;
-/** One with more states is made anew for the next request, well before its automaton refuses to grow. */
-const maxStates = 10_000;
 
 export interface Prepared {
   promptIds: number[];
@@ -62,7 +60,7 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number, usua
   function constraintOf(key: string, grammar: () => Grammar): Constraint {
     let constraint = constraints.get(key);
     constraints.delete(key);
-    if (!constraint || constraint.size() > maxStates) constraint = construct(grammar, tokenizer);
+    constraint ??= createConstraint(grammar(), tokenizer);
     constraints.set(key, constraint);
     let states = [...constraints.values()].reduce((sum, each) => sum + each.size(), 0);
     for (const [oldest, each] of constraints) {
@@ -95,7 +93,7 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number, usua
     return constrainedGuide(constraint, format && !required && responseFormat.type === "text" ? 0 : 1);
   }
 
-  return (request) => {
+  function prepare(request: GenerateRequest): Prepared {
     const { input, stop = [] } = request;
     checkNumbers(request);
     const tools = chosenTools(request);
@@ -137,16 +135,17 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number, usua
       adapter: request.adapter,
       priority: request.priority ?? 0,
     };
-  };
+  }
+  return (request) => withinStack(() => prepare(request));
 }
 
 /** A stack that is too small for what a request asks for is the request's fault. */
-function construct(grammar: () => Grammar, tokenizer: Tokenizer): Constraint {
+function withinStack<T>(make: () => T): T {
   try {
-    return createConstraint(grammar(), tokenizer);
+    return make();
   } catch (error) {
     if (!(error instanceof RangeError && error.message.includes("call stack"))) throw error;
-    throw new Failure("input", "The form that is asked for is nested too deeply.", "Give a simpler one.", {
+    throw new Failure("input", "What the request asks for is nested too deeply.", "Give something simpler.", {
       cause: error,
     });
   }
