@@ -82,6 +82,7 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
     );
   }
 
+  /** Before each use. */
   function refresh(): void {
     workLeft = maxWork;
     if (automaton.size() <= maxKeptStates) return;
@@ -220,7 +221,17 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
     return ids;
   }
 
-  return { start: automaton.start, tokensNeeded, allowed, advance, drafts, size: () => automaton.size() };
+  return {
+    start: automaton.start,
+    tokensNeeded(state) {
+      refresh();
+      return tokensNeeded(state);
+    },
+    allowed,
+    advance,
+    drafts,
+    size: () => automaton.size(),
+  };
 }
 
 /** The byte that is written where only one can be, and the blank where JSON lets it be left out. */

@@ -50,6 +50,7 @@ interface Spelled {
   shared: Int32Array;
 }
 
+const noBytes = new Uint8Array();
 const known = new WeakMap<Tokenizer, Vocabulary>();
 
 /** The trie of a tokenizer's tokens, control tokens left out; made once. */
@@ -87,33 +88,79 @@ function build(tokenizer: Tokenizer): Vocabulary {
 
 /** Sorts the tokens; of those of equal bytes the first stands for the others, which `twins` chains to it. */
 function spell(tokenizer: Tokenizer, twins: Int32Array): Spelled {
-  const tokens: { id: number; text: string }[] = [];
-  for (let id = 0; id < tokenizer.vocabSize; id++) {
-    if (tokenizer.isControl(id)) continue;
-    // Bytes as characters, which compare fast.
-    const text = Buffer.from(tokenizer.tokenBytes(id)).toString("latin1");
-    if (text !== "") tokens.push({ id, text });
+  const { vocabSize } = tokenizer;
+  // By id, one after the other: what is sorted then lies close together.
+  const given: Uint8Array[] = [];
+  const from = new Int32Array(vocabSize + 1);
+  for (let id = 0; id < vocabSize; id++) {
+    const token = tokenizer.isControl(id) ? noBytes : tokenizer.tokenBytes(id);
+    given.push(token);
+    from[id + 1] = from[id]! + token.length;
   }
-  tokens.sort((left, right) => (left.text < right.text ? -1 : left.text > right.text ? 1 : left.id - right.id));
-  let last: { id: number; text: string } | undefined;
-  const different = tokens.filter((token) => {
-    const isTwin = last?.text === token.text;
-    if (isTwin) twins[last!.id] = token.id;
-    last = token;
-    return !isTwin;
-  });
-  const bytes = Buffer.from(different.map(({ text }) => text).join(""), "latin1");
-  const ids = Int32Array.from(different, ({ id }) => id);
-  const starts = new Int32Array(ids.length + 1);
-  const shared = new Int32Array(ids.length);
-  for (const [index, { text }] of different.entries()) {
-    starts[index + 1] = starts[index]! + text.length;
-    const before = index === 0 ? "" : different[index - 1]!.text;
+  const text = new Uint8Array(from[vocabSize]!);
+  for (let id = 0; id < vocabSize; id++) {
+    const token = given[id]!;
+    for (let at = 0; at < token.length; at++) text[from[id]! + at] = token[at]!;
+  }
+  const order = sortTokens(text, from);
+  const ids = new Int32Array(order.length);
+  const bytes = new Uint8Array(text.length);
+  const starts = new Int32Array(order.length + 1);
+  const shared = new Int32Array(order.length);
+  let count = 0;
+  let last = -1;
+  for (const id of order) {
+    const length = from[id + 1]! - from[id]!;
+    if (length === 0) continue;
+    const before = last < 0 ? 0 : from[last + 1]! - from[last]!;
     let same = 0;
-    while (same < before.length && before[same] === text[same]) same += 1;
-    shared[index] = same;
+    while (same < before && same < length && text[from[last]! + same] === text[from[id]! + same]) same += 1;
+    if (same === before && same === length) {
+      twins[last] = id;
+    } else {
+      const start = starts[count]!;
+      for (let at = 0; at < length; at++) bytes[start + at] = text[from[id]! + at]!;
+      ids[count] = id;
+      shared[count] = same;
+      starts[++count] = start + length;
+    }
+    last = id;
   }
-  return { ids, bytes, starts, shared };
+  return { ids: ids.slice(0, count), bytes, starts: starts.slice(0, count + 1), shared: shared.slice(0, count) };
+}
+
+/** Ids in the order of their bytes, then ascending: token i has those of `text` from from[i] up to from[i + 1]. */
+function sortTokens(text: Uint8Array, from: Int32Array): Int32Array {
+  const order = Int32Array.from({ length: from.length - 1 }, (_, id) => id);
+  // A number that sorts as so many bytes and then the id do.
+  const width = 3;
+  const idScale = 2 ** 28;
+  const keys = new Float64Array(order.length);
+  const open = [{ low: 0, high: order.length, depth: 0 }];
+  for (let part = open.pop(); part; part = open.pop()) {
+    const { low, high, depth } = part;
+    for (let index = low; index < high; index++) {
+      const id = order[index]!;
+      const end = from[id + 1]!;
+      let key = 0;
+      for (let at = from[id]! + depth, last = at + width; at < last; at++)
+        key = key * 257 + (at < end ? text[at]! + 1 : 0);
+      keys[index] = key * idScale + id;
+    }
+    keys.subarray(low, high).sort();
+    let start = low;
+    let startKey = Math.floor(keys[low]! / idScale);
+    for (let index = low; index <= high; index++) {
+      const key = index < high ? Math.floor(keys[index]! / idScale) : -1;
+      if (index < high) order[index] = keys[index]! - key * idScale;
+      if (key === startKey) continue;
+      // The last byte is 0 where all of the group have ended.
+      if (index - start > 1 && startKey % 257 !== 0) open.push({ low: start, high: index, depth: depth + width });
+      start = index;
+      startKey = key;
+    }
+  }
+  return order;
 }
 
 /** The trie of some of the tokens, by ascending index. */
