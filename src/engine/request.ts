@@ -1,5 +1,6 @@
 // From a request to what a sequence needs: prompt ids, limits, sampling and a guide; whatever cannot be honoured is
 // refused here, before anything is computed.
+import { hash } from "node:crypto";
 import {
   Failure,
   type GenerateRequest,
@@ -27,9 +28,9 @@ import { checkNumbers, penaltiesOf, samplingOf } from "./sampling.ts";
 /** What `cause.code` of a failure says when a prompt does not fit, for callers that must tell it apart. */
 export const contextLengthExceeded = "context_length_exceeded";
 
-/** Constraints are kept for this many forms, and while they have no more states than this together. */
+/** Constraints are kept for this many forms, and while they are no larger than this together. */
 const maxKeptConstraints = 32;
-const maxKeptStates = 40_000;
+const maxKeptSize = 40_000;
 
 export interface Prepared {
   promptIds: number[];
@@ -62,11 +63,11 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number, usua
     constraints.delete(key);
     constraint ??= createConstraint(grammar(), tokenizer);
     constraints.set(key, constraint);
-    let states = [...constraints.values()].reduce((sum, each) => sum + each.size(), 0);
+    let size = [...constraints.values()].reduce((sum, each) => sum + each.size(), 0);
     for (const [oldest, each] of constraints) {
-      if (oldest === key || (constraints.size <= maxKeptConstraints && states <= maxKeptStates)) break;
+      if (oldest === key || (constraints.size <= maxKeptConstraints && size <= maxKeptSize)) break;
       constraints.delete(oldest);
-      states -= each.size();
+      size -= each.size();
     }
     return constraint;
   }
@@ -85,7 +86,8 @@ export function createPreparer(tokenizer: Tokenizer, contextLength: number, usua
     const { toolChoice = "auto", parallelToolCalls = true } = request;
     const required = format !== undefined && toolChoice !== "auto";
     const options = { required, parallel: parallelToolCalls && typeof toolChoice === "string" };
-    const key = JSON.stringify([responseFormat, tools, format, options]);
+    // Forms may be long, and keys are kept.
+    const key = hash("sha256", JSON.stringify([responseFormat, tools, format, options]), "base64");
     const constraint = constraintOf(key, () => {
       const instead = responseFormat.type === "text" ? undefined : formatGrammar(responseFormat);
       return format ? toolCallGrammar(tools, format, { ...options, instead }) : instead!;

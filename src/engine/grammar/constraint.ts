@@ -10,8 +10,10 @@ import { requireAllBytes, vocabularyOf, type Trie, type Vocabulary } from "./voc
 
 /** Masks are kept up to this many bytes in all; a state within a free string comes back often. */
 const maxKeptBytes = 8 * 2 ** 20;
-/** States are kept up to this many, some 3 KB each; then all are let go, and those still needed are made anew. */
+/** States are kept up to this many; then all are let go, and those still needed are made anew. */
 const maxKeptStates = 20_000;
+/** Nodes of the grammar that take as much memory as a state. */
+const nodesPerState = 16;
 /** Work (places reached anew) that one mask may take: some 30 ms. */
 const maxWork = 50_000;
 /** Work beyond that, for as long as states are kept: what is new costs more, and so does a long way to an end. */
@@ -35,7 +37,7 @@ export interface Constraint {
    * spelling: proposals, none of which must come.
    */
   drafts(state: State, limit: number): number[];
-  /** States that are kept: an owner of many constraints drops those that it uses least. */
+  /** Memory it takes, in states of some 3 KB: an owner of many constraints drops those that it uses least. */
   size(): number;
 }
 
@@ -55,7 +57,8 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
   requireAllBytes(vocabulary);
   let workLeft = 0;
   let extraLeft = maxExtraWork;
-  const automaton = createAutomaton(compile(grammar), spend);
+  const program = compile(grammar);
+  const automaton = createAutomaton(program, spend);
   if (automaton.start.distance > maxDistance) {
     throw new Failure(
       "input",
@@ -230,7 +233,7 @@ export function createConstraint(grammar: Grammar, tokenizer: Tokenizer): Constr
     allowed,
     advance,
     drafts,
-    size: () => automaton.size(),
+    size: () => automaton.size() + Math.ceil(program.nodes.length / nodesPerState),
   };
 }
 

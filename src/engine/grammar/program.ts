@@ -4,8 +4,8 @@ import { Failure } from "../../protocol/errors.ts";
 import { measure } from "./distances.ts";
 import type { Expression, Grammar, Range } from "./expression.ts";
 
-/** A grammar that needs more nodes is refused; a schema of a thousand fields needs about a tenth. */
-const maxNodes = 500_000;
+/** A grammar that needs more nodes is refused: 200 bytes each. A schema of a thousand fields needs a fifth. */
+const maxNodes = 250_000;
 
 export type Node =
   | { op: "byte"; ranges: readonly Range[]; next: number }

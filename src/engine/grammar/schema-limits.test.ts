@@ -8,6 +8,10 @@ import { accepts, tokenizer } from "./test-writing.ts";
 
 const list = <T>(length: number, make: (index: number) => T): T[] => Array.from({ length }, (_, index) => make(index));
 
+function object(properties: readonly (readonly [name: string, schema: unknown])[]): unknown {
+  return { type: "object", properties: Object.fromEntries(properties) };
+}
+
 /** Objects within each other, each of which may take one of some forms. */
 function nested(levels: number, forms: number): unknown {
   let schema: unknown = { type: "string" };
@@ -39,6 +43,9 @@ test("short schemas that stand for too much are refused, wherever it comes from"
     { oneOf: [{ properties: Object.fromEntries(names.map((name) => [name, {}])) }, ...tagless] },
     { enum: list(40_000, (index) => `a value of some length ${index}`) },
     { anyOf: list(60, () => ({ const: "x".repeat(4_000) })), type: "string" },
+    object(list(200, (index) => [`p${index}`, { type: "string", pattern: "[^a]".repeat(2_000) }])),
+    object(list(2_000, (index) => [`p${index} ${"x".repeat(200)}`, { type: "null" }])),
+    object(list(20_000, (index) => [`p${index}`, { type: "number", minimum: 1.234567, maximum: 98765.4321 }])),
     { enum: ["ab".repeat(2_000)], pattern: "^(.|b)*a.{300}c$" },
   ]) {
     const message = /is too large once its references and alternatives are written out/;
@@ -66,8 +73,8 @@ test("patterns are matched against what the schema gives in linear time", () => 
 });
 
 test("long lists and chains nest no calls", () => {
-  const names = list(10_000, (index) => `p${index}`);
-  const wide = { type: "object", properties: Object.fromEntries(names.map((name) => [name, { type: "null" }])) };
+  const names = list(6_000, (index) => `p${index}`);
+  const wide = object(names.map((name) => [name, { type: "null" }])) as object;
   const all = jsonSchema({ ...wide, required: names });
   assert.throws(() => createConstraint(all, tokenizer), /The shortest answer of this form has \d+ bytes/);
   const any = createConstraint(jsonSchema(wide), tokenizer);

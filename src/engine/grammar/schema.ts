@@ -51,6 +51,7 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, spend: 
   const waiting: { target: string; name: string }[] = [];
   const matches = createMatcher(spend);
   const toldApart = new WeakSet<object>();
+  const knownFormats = new Map<string, Expression>();
 
   function refuse(path: string, problem: string, hint?: string): never {
     throw new Failure("input", `The JSON schema at ${path} ${problem}.`, hint);
@@ -136,7 +137,7 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, spend: 
       case "null":
         return literal("null");
       default:
-        return number(type === "integer", schema);
+        return number(type === "integer", schema, path);
     }
   }
 
@@ -241,10 +242,10 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, spend: 
     }
     if (propertyNames !== undefined) refuse(path, 'uses "propertyNames" beside "properties"');
 
-    const members = [...declared].map(([name, value]) => ({
-      member: sequence(literal(JSON.stringify(name)), colon, value),
-      required: required.has(name),
-    }));
+    const members = [...declared].map(([name, value]) => {
+      spend(name.length / 2, path);
+      return { member: sequence(literal(JSON.stringify(name)), colon, value), required: required.has(name) };
+    });
     /** What follows so many members. */
     const after: Expression[] = [];
     after[members.length] = literal("}");
@@ -317,7 +318,11 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, spend: 
       );
     }
     // Where a pattern is given it says what is valid, and the format only describes it.
-    if (pattern !== undefined) return quoted(regex(pattern, { spell: stringCharacter, match: "search" }));
+    if (pattern !== undefined) {
+      // A set of characters is spelled in up to a hundred parts.
+      spend(pattern.length * 2, path);
+      return quoted(regex(pattern, { spell: stringCharacter, match: "search" }));
+    }
     if (typeof format !== "string" || !Object.hasOwn(formats, format)) {
       refuse(
         path,
@@ -325,10 +330,13 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, spend: 
         `Supported: ${Object.keys(formats).join(", ")}; or give a pattern.`,
       );
     }
-    return quoted(regex(formats[format]!, { spell: stringCharacter, match: "full" }));
+    const known = knownFormats.get(format);
+    const content = known ?? shared(regex(formats[format]!, { spell: stringCharacter, match: "full" }));
+    knownFormats.set(format, content);
+    return quoted(content);
   }
 
-  function number(integer: boolean, schema: Schema): Expression {
+  function number(integer: boolean, schema: Schema, path: string): Expression {
     const limits: Bounds = { minimum: -Infinity, maximum: Infinity, exclusiveMinimum: false, exclusiveMaximum: false };
     for (const keyword of typeKeywords.number!) {
       const value = schema[keyword] as number | undefined;
@@ -344,8 +352,11 @@ export function addSchema(rules: Map<string, Expression>, root: unknown, spend: 
         limits.exclusiveMaximum = exclusive;
       }
     }
+    const isBounded = limits.minimum !== -Infinity || limits.maximum !== Infinity;
+    // Bounds are spelled digit by digit.
+    if (isBounded) spend(50, path);
     if (integer) return integers(limits);
-    return limits.minimum === -Infinity && limits.maximum === Infinity ? anyNumber : decimals(limits);
+    return isBounded ? decimals(limits) : anyNumber;
   }
 
   function bounds(schema: Schema, what: string, path: string): { min: number; max: number } {
