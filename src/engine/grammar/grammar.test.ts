@@ -2,8 +2,9 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { z } from "zod";
 import { createConstraint } from "./constraint.ts";
+import { callFormat } from "../../tokenizer/index.ts";
 import type { Grammar } from "./expression.ts";
-import { jsonObject, jsonSchema, regexGrammar } from "./index.ts";
+import { jsonObject, jsonSchema, regexGrammar, toolCallGrammar } from "./index.ts";
 import { accepts, tokenizer, write } from "./test-writing.ts";
 
 test("regular expressions match what JavaScript's match", () => {
@@ -277,4 +278,18 @@ test("drafts follow the text that the grammar leaves no choice about, and end wh
     state = constraint.advance(state, id);
   }
   assert.equal(tokenizer.decode(constraint.drafts(state, 20)), ', "n": true');
+});
+
+test("an answer holds sixteen calls at most", () => {
+  const format = callFormat(tokenizer, "plain")!;
+  const tools = [{ name: "now", description: "", parameters: { type: "object", properties: {} } }];
+  const grammar = toolCallGrammar(tools, format, { required: true, parallel: true });
+  const calls = (count: number): string =>
+    Array.from(
+      { length: count },
+      () =>
+        `${String(format.opening)}${format.inner}{"name": "now", "arguments": {}}${format.inner}${String(format.closing)}`,
+    ).join(format.separator);
+  assert.ok(accepts(grammar, calls(16)));
+  assert.ok(!accepts(grammar, calls(17)));
 });

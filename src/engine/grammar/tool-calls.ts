@@ -17,6 +17,9 @@ import { colon, comma, jsonRules } from "./json.ts";
 import { addSchema } from "./schema.ts";
 import { createBudget } from "./schema-budget.ts";
 
+/** Calls of one answer. A model that was taught no calls may not find an end by itself. */
+const maxCalls = 16;
+
 export interface ToolCallOptions {
   /** Whether there must be a call; otherwise any text may come before one, or be all. */
   required: boolean;
@@ -68,7 +71,8 @@ export function toolCallGrammar(
     mark(closing),
   );
   const call = sequence(mark(opening), rest);
-  const more = parallel ? repeat(sequence(literal(separator), call), 0) : empty;
+  rules.set("next call", sequence(literal(separator), call));
+  const more = parallel ? repeat({ type: "rule", name: "next call" }, 0, maxCalls - 1) : empty;
   if (required) return { start: sequence(call, more), rules };
   if (instead) return { start: choice(instead.start, sequence(call, more)), rules };
   const openings: Opening[] = [];
