@@ -17,7 +17,13 @@ export {
   type TensorToWrite,
   writeSafetensors,
 } from "./safetensors.ts";
-export { type PieceKind, readSentencePiece, type SentencePiece, type SentencePieceModel } from "./sentencepiece.ts";
+export {
+  type PieceKind,
+  pieceKinds,
+  readSentencePiece,
+  type SentencePiece,
+  type SentencePieceModel,
+} from "./sentencepiece.ts";
 export {
   createTokenWriter,
   openTokens,

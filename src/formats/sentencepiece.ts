@@ -38,7 +38,8 @@ const maxPieces = 1 << 21;
 /** Published pieces stay under 200 bytes. */
 const maxPieceBytes = 1 << 12;
 
-const kinds: Record<number, PieceKind> = {
+/** By the numbers of SentencePiece, which GGUF files use too. */
+export const pieceKinds: Readonly<Record<number, PieceKind>> = {
   1: "normal",
   2: "unknown",
   3: "control",
@@ -111,7 +112,7 @@ export function parseSentencePiece(bytes: Uint8Array, path: string): SentencePie
         piece.score = new DataView(content.buffer, content.byteOffset, 4).getFloat32(0, true);
         if (Number.isNaN(piece.score)) throw corrupt(`the score of piece ${id} is not a number`);
       } else if (number === 3) {
-        const kind = kinds[value];
+        const kind = pieceKinds[value];
         if (kind === undefined) throw corrupt(`piece ${id} is of kind ${value}`);
         piece.kind = kind;
       }
@@ -204,7 +205,7 @@ function* fieldsOf(message: Uint8Array, corrupt: (fact: string) => Failure): Gen
 }
 
 /** Numbers of the kinds in the file. */
-const kindNumbers = new Map(Object.entries(kinds).map(([number, kind]) => [kind, Number(number)]));
+const kindNumbers = new Map(Object.entries(pieceKinds).map(([number, kind]) => [kind, Number(number)]));
 
 /**
  * A .model file of a BPE model as llama's: byte fallback, spaces escaped, runs of spaces kept. Readers take the rest

@@ -3,29 +3,19 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { GgufValue } from "../formats/gguf.ts";
-import { encodeSentencePiece, type PieceKind } from "../formats/sentencepiece.ts";
+import { encodeSentencePiece, pieceKinds } from "../formats/sentencepiece.ts";
 import { Failure } from "../protocol/errors.ts";
 import { unspellBytes } from "../tokenizer/byte-characters.ts";
 import type { TokenEntry } from "../tokenizer/data.ts";
 import { ggufSplits } from "../tokenizer/gguf-splits.ts";
 import { saveTokenizer } from "../tokenizer/index.ts";
 
-/** By the numbers of llama.cpp's token types. */
-const kinds: Record<number, PieceKind> = {
-  1: "normal",
-  2: "unknown",
-  3: "control",
-  4: "user-defined",
-  5: "unused",
-  6: "byte",
-};
-
 /** Writes the files into a directory that exists; `path` names the GGUF file in errors. */
 export function writeTokenizerOfGguf(directory: string, path: string, metadata: ReadonlyMap<string, GgufValue>): void {
   const value = (key: string) => metadata.get(`tokenizer.ggml.${key}`)?.value;
   const array = (key: string) => (Array.isArray(value(key)) ? (value(key) as readonly unknown[]) : []);
   const texts = array("tokens") as readonly string[];
-  const kindOf = texts.map((_, id) => kinds[Number(array("token_type")[id] ?? 1)] ?? "normal");
+  const kindOf = texts.map((_, id) => pieceKinds[Number(array("token_type")[id] ?? 1)] ?? "normal");
   const idOf = (key: string) => {
     const id = value(`${key}_token_id`);
     return typeof id === "number" && id < texts.length ? id : undefined;

@@ -2,7 +2,7 @@
 // its special ids and chat templates. Other kinds are refused by name.
 import { openGguf } from "../formats/gguf.ts";
 import type { GgufValue } from "../formats/gguf.ts";
-import type { PieceKind, SentencePieceModel } from "../formats/sentencepiece.ts";
+import { pieceKinds, type PieceKind, type SentencePieceModel } from "../formats/sentencepiece.ts";
 import { Failure } from "../protocol/errors.ts";
 import { unspellBytes } from "./byte-characters.ts";
 import { createByteLevelTokenizer } from "./byte-level.ts";
@@ -13,16 +13,6 @@ import { ggufSplitNames, ggufSplits } from "./gguf-splits.ts";
 import { createSentencePieceTokenizer } from "./sentencepiece.ts";
 import { chooseTemplates, MAX_IDS } from "./tokenizer-config.ts";
 import type { Tokenizer } from "./tokenizer.ts";
-
-/** By llama.cpp's number of a token type. */
-const kinds: Record<number, PieceKind> = {
-  1: "normal",
-  2: "unknown",
-  3: "control",
-  4: "user-defined",
-  5: "unused",
-  6: "byte",
-};
 
 /** What ends a turn or a text is a control token, though some files say otherwise; llama.cpp takes it so too. */
 const ENDS = new Set<string>([...TURN_ENDS, "</s>", "<|end_of_text|>", "<EOT>"]);
@@ -102,7 +92,7 @@ function readVocabulary(path: string, metadata: ReadonlyMap<string, GgufValue>):
   }
   const modelName = String(metadata.get("general.name")?.value ?? "").toLowerCase();
   const kindOf = (text: string, id: number) => {
-    const kind = kinds[types[id] as number] ?? "normal";
+    const kind = pieceKinds[types[id] as number] ?? "normal";
     return kind === "user-defined" && ENDS.has(text) ? "control" : kind;
   };
   return {
