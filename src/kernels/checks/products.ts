@@ -1,6 +1,7 @@
 // Shapes of the matrix products, dense, packed and low-bit.
 import type { AffineWeights, EncodedScheme, Floats, MatmulForm, PackedWeight, WeightScheme } from "../kernels.ts";
 import { checkFloats, checkInteger, checkLength } from "./common.ts";
+import { checkWords, halfTypes, isHalf } from "./half.ts";
 
 /** Activations that share a scale. */
 export const blockSize = 32;
@@ -22,6 +23,7 @@ export const blockShapes: Record<WeightScheme, { elements: number; bytes: number
 const encodedSchemes: readonly EncodedScheme[] = ["q8_0", "q4_0"];
 const packedSchemes: readonly PackedWeight["scheme"][] = [
   "f32",
+  ...halfTypes,
   "affine_32",
   "affine_128",
   ...(Object.keys(blockShapes) as WeightScheme[]),
@@ -103,6 +105,7 @@ export function checkMatmulPacked(
   checkInteger(kernel, "weight.inputs", weight.inputs, 0);
   checkOneOf(kernel, "weight.scheme", weight.scheme, packedSchemes);
   if (weight.scheme === "f32") checkFloats(kernel, { out, "weight.data": weight.data as Floats });
+  else if (isHalf(weight)) checkWords(kernel, "weight.data", weight.data);
   else checkBytes(kernel, "weight.data", weight.data as Uint8Array);
   checkLength(kernel, "weight.data", weight.data, dataLength(weight));
   checkLength(kernel, "out", out, rows * weight.outputs);

@@ -5,7 +5,7 @@ import { isHalf } from "../checks/half.ts";
 import { addon } from "./addon.ts";
 import { attention, attentionBackward, attentionPaged, cacheWrite } from "./attention.ts";
 import { dequantize, matmulPackedLowBit, packAffine, packQuantized, quantize } from "./lowbit.ts";
-import { matmul, matmulHalf, matmulPackedFloats, packHalf, packWeight } from "./matmul.ts";
+import { matmul, matmulPackedFloats, packHalf, packWeight } from "./matmul.ts";
 import {
   crossEntropy,
   embedding,
@@ -36,11 +36,7 @@ export const nativeKernels: Kernels = {
   packAffine,
   packHalf,
   matmulPacked: (out, x, weight, rows) => {
-    if (isHalf(weight)) {
-      matmulHalf(out, x, weight, rows);
-      return;
-    }
-    const multiply = weight.scheme === "f32" ? matmulPackedFloats : matmulPackedLowBit;
+    const multiply = weight.scheme === "f32" || isHalf(weight) ? matmulPackedFloats : matmulPackedLowBit;
     multiply(out, x, weight, rows);
   },
   quantize,

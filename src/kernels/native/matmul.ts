@@ -1,6 +1,6 @@
 // The door to native/matmul.cpp: float32 products, dense and by packed weights.
 import type { Floats, HalfType, MatmulForm, PackedWeight } from "../kernels.ts";
-import { checkMatmulHalf, checkPackHalf } from "../checks/half.ts";
+import { checkPackHalf } from "../checks/half.ts";
 import { checkMatmul, checkMatmulPacked, checkPackWeight } from "../checks/products.ts";
 import { addon, checkFloat32 } from "./addon.ts";
 
@@ -58,24 +58,15 @@ export function packHalf(weight: Uint16Array, outputs: number, inputs: number, t
   return { scheme: type, outputs, inputs, data };
 }
 
-/** `Kernels.matmulPacked` for weights of scheme f16 and bf16. */
-export function matmulHalf(
-  out: Floats,
-  x: Floats,
-  weight: PackedWeight & { scheme: HalfType; data: Uint16Array },
-  rows: number,
-): void {
-  checkMatmulHalf(out, x, weight, rows, packedLength);
-  checkFloat32("matmulPacked", out);
-  const { scheme, outputs, inputs, data } = weight;
-  addon<Functions>().matmulPacked(out, x, data, rows, outputs, inputs, weightNumbers[scheme]);
-}
-
-/** `Kernels.matmulPacked` for weights of scheme f32. */
+/** `Kernels.matmulPacked` for weights of scheme f32, f16 and bf16. */
 export function matmulPackedFloats(out: Floats, x: Floats, weight: PackedWeight, rows: number): void {
   checkMatmulPacked(out, x, weight, rows, packedLength);
   checkFloat32("matmulPacked", out);
-  addon<Functions>().matmulPacked(out, x, weight.data as Floats, rows, weight.outputs, weight.inputs, 0);
+  const { scheme, outputs, inputs, data } = weight as PackedWeight & {
+    scheme: keyof typeof weightNumbers;
+    data: Floats | Uint16Array;
+  };
+  addon<Functions>().matmulPacked(out, x, data, rows, outputs, inputs, weightNumbers[scheme]);
 }
 
 /** Whole panels of 32 outputs. */

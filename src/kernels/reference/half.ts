@@ -1,6 +1,7 @@
 // Products by weights of 16-bit numbers in plain TypeScript: those of the same numbers as floats.
 import type { Floats, HalfType, PackedWeight } from "../kernels.ts";
-import { checkMatmulHalf, checkPackHalf } from "../checks/half.ts";
+import { checkPackHalf } from "../checks/half.ts";
+import { checkMatmulPacked } from "../checks/products.ts";
 import { matmul } from "./matmul.ts";
 import { fromBf16, fromF16 } from "./vectors.ts";
 
@@ -17,7 +18,7 @@ export function matmulHalf(
   weight: PackedWeight & { scheme: HalfType; data: Uint16Array },
   rows: number,
 ): void {
-  checkMatmulHalf(out, x, weight, rows, ({ outputs, inputs }) => outputs * inputs);
+  checkMatmulPacked(out, x, weight, rows, ({ outputs, inputs }) => outputs * inputs);
   const floats =
     x instanceof Float64Array ? new Float64Array(weight.data.length) : new Float32Array(weight.data.length);
   (weight.scheme === "f16" ? fromF16 : fromBf16)(floats, weight.data);
