@@ -1,7 +1,7 @@
 // From a path to a model that answers: a checkpoint, a quantized directory, a .gguf file or a .bin file of llama2.c.
 // What it will take of memory is reckoned and said before the cache is made.
-import { existsSync, statSync } from "node:fs";
-import { basename, dirname, join, resolve } from "node:path";
+import { statSync } from "node:fs";
+import { basename, dirname, resolve } from "node:path";
 import { openGguf } from "../formats/gguf.ts";
 import { loadKernels, pageTokens, setThreads, type Kernels, type KvType } from "../kernels/index.ts";
 import { loadAdapter, loadCheckpoint } from "../model/index.ts";
@@ -99,15 +99,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Ser
 /** The one that was asked for; else the one within a .gguf file, where it has one; else the one beside the model. */
 function openTokenizer(path: string, given: string | undefined): Tokenizer {
   if (given !== undefined) return loadTokenizer(given);
-  if (!statSync(path).isFile()) {
-    const gguf = join(path, "model.gguf");
-    const beside = tokenizerFiles.some((name) => existsSync(join(path, name)));
-    return loadTokenizer(!beside && existsSync(gguf) ? gguf : path);
-  }
+  if (statSync(path).isDirectory()) return loadTokenizer(path);
   return loadTokenizer(path.endsWith(".gguf") && hasVocabulary(path) ? path : dirname(path));
 }
-
-const tokenizerFiles = ["tokenizer.json", "tokenizer.model", "tokenizer.bin"];
 
 function hasVocabulary(gguf: string): boolean {
   const file = openGguf(gguf);

@@ -1,7 +1,7 @@
 // What a model will take of memory and how fast it should run, from its header alone, before anything is loaded.
 // load.ts keeps to the same plan, so that what is shown is what happens.
-import { existsSync, statSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { statSync } from "node:fs";
+import { basename, resolve } from "node:path";
 import { openGguf } from "../formats/gguf.ts";
 import { openCheckpointTensors } from "../formats/safetensors.ts";
 import {
@@ -16,6 +16,8 @@ import {
 import {
   configFromGguf,
   countParameters,
+  ggufFileOf,
+  hasSafetensors,
   ggufBytesInMemory,
   maximumPositions,
   readConfig,
@@ -237,11 +239,8 @@ function peakOf(kind: PeakKind, threads: number): number {
 }
 
 function describe(path: string, kernels: Kernels["name"] = "native"): Description {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (!stat) throw new Failure("input", `${path}: no such file or directory.`, "Check the path.");
-  const inside = join(path, "model.gguf");
-  const gguf = stat.isFile() ? path.endsWith(".gguf") && path : existsSync(inside) && !hasTensors(path) && inside;
-  if (gguf) {
+  const gguf = ggufFileOf(path);
+  if (gguf !== undefined) {
     const file = openGguf(gguf);
     try {
       const types = [...file.tensors.values()].map(({ type }) => type);
@@ -252,11 +251,12 @@ function describe(path: string, kernels: Kernels["name"] = "native"): Descriptio
       file.close();
     }
   }
+  const stat = statSync(path);
   if (stat.isFile()) {
     return { config: readLlama2cConfig(path), weightBytes: stat.size, weightsFound: true, peak: "f32" };
   }
   const config = readConfig(path);
-  if (!hasTensors(path)) {
+  if (!hasSafetensors(path)) {
     return { config, weightBytes: countParameters(config) * bytesOfHalf, weightsFound: false, peak: "f32" };
   }
   const source = openCheckpointTensors(path);
@@ -274,10 +274,6 @@ function describe(path: string, kernels: Kernels["name"] = "native"): Descriptio
 }
 
 const floatTypes = new Set<string>(["F32", "F16", "BF16"]);
-
-function hasTensors(directory: string): boolean {
-  return ["model.safetensors", "model.safetensors.index.json"].some((name) => existsSync(join(directory, name)));
-}
 
 /** In the largest unit of which there is one, with two decimals. */
 export function formatBytes(bytes: number): string {

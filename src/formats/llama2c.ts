@@ -57,28 +57,9 @@ interface Section {
 export function readLlama2c(path: string): Llama2cCheckpoint {
   const file = openBinary(path, "a llama2.c checkpoint");
   try {
-    const header = readHeader(file);
-    const { config, version, groupSize } = header;
+    const { header, layout, isInt8, bytesOf } = readLayout(file, path);
+    const { config, groupSize } = header;
     const { layers, hiddenSize, heads } = config;
-    const layout = sections(config, version);
-    const isInt8 = ({ shape }: Section) => version === 2 && shape.length > 1;
-    const bytesOf = (section: Section) => {
-      const numbers = sizeOf(section.shape);
-      return isInt8(section) ? numbers + (4 * numbers) / groupSize : 4 * numbers;
-    };
-    const ragged = layout.find((section) => isInt8(section) && sizeOf(section.shape) % groupSize !== 0);
-    const expected = layout.reduce(
-      (sum, section) => sum + (section.perLayer ? layers : 1) * bytesOf(section),
-      header.bytes,
-    );
-    if (ragged || file.size !== expected) {
-      throw new Failure(
-        "input",
-        `${path} has ${file.size} bytes, and its header (${describe(config)}) asks for ${expected}: ` +
-          (file.size < expected ? "it is cut short." : "it is no llama2.c checkpoint of this layout."),
-        "Get the file again from its source.",
-      );
-    }
     const tensors: Llama2cCheckpoint["tensors"] = new Map();
     let offset = header.bytes;
     for (const section of layout) {
@@ -98,6 +79,42 @@ export function readLlama2c(path: string): Llama2cCheckpoint {
   } finally {
     file.close();
   }
+}
+
+/** The config of a checkpoint, by its header alone. Throws as `readLlama2c` does. */
+export function readLlama2cHeader(path: string): Llama2cConfig {
+  const file = openBinary(path, "a llama2.c checkpoint");
+  try {
+    return readLayout(file, path).header.config;
+  } finally {
+    file.close();
+  }
+}
+
+/** What lies where in the file, whose size is what its header says. */
+function readLayout(file: BinaryFile, path: string) {
+  const header = readHeader(file);
+  const { config, version, groupSize } = header;
+  const layout = sections(config, version);
+  const isInt8 = ({ shape }: Section) => version === 2 && shape.length > 1;
+  const bytesOf = (section: Section) => {
+    const numbers = sizeOf(section.shape);
+    return isInt8(section) ? numbers + (4 * numbers) / groupSize : 4 * numbers;
+  };
+  const ragged = layout.find((section) => isInt8(section) && sizeOf(section.shape) % groupSize !== 0);
+  const expected = layout.reduce(
+    (sum, section) => sum + (section.perLayer ? config.layers : 1) * bytesOf(section),
+    header.bytes,
+  );
+  if (ragged || file.size !== expected) {
+    throw new Failure(
+      "input",
+      `${path} has ${file.size} bytes, and its header (${describe(config)}) asks for ${expected}: ` +
+        (file.size < expected ? "it is cut short." : "it is no llama2.c checkpoint of this layout."),
+      "Get the file again from its source.",
+    );
+  }
+  return { header, layout, isInt8, bytesOf };
 }
 
 /** The file's tensors in its order. */

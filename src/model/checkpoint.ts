@@ -3,7 +3,7 @@
 import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Kernels, PackedWeight } from "../kernels/kernels.ts";
-import { type Llama2cConfig, readLlama2c } from "../formats/llama2c.ts";
+import { type Llama2cConfig, readLlama2c, readLlama2cHeader } from "../formats/llama2c.ts";
 import { writeSafetensors } from "../formats/safetensors.ts";
 import { Failure } from "../protocol/errors.ts";
 import { sizeOf, tensor, type Tensor } from "../tensor/index.ts";
@@ -11,6 +11,7 @@ import type { DecoderConfig } from "./config.ts";
 import { buildDecoder, namedTensors, type Decoder } from "./decoder.ts";
 import { familyOf, parseConfig } from "./family.ts";
 import { loadGguf } from "./gguf.ts";
+import { ggufFileOf } from "./model-files.ts";
 import { packedLinear } from "./layers/linear.ts";
 import { aligned, checkShape, loadSafetensors } from "./safetensors-weights.ts";
 import { openWeightCache } from "./weight-cache.ts";
@@ -64,13 +65,9 @@ export function loadCheckpoint(
   kernels: Kernels,
   { inference = false }: LoadCheckpointOptions = {},
 ): Decoder {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (!stat) throw new Failure("input", `${path}: no such file or directory.`, "Check the path.");
-  const openGguf = (file: string) =>
-    loadGguf(file, kernels, inference ? { cache: openWeightCache(kernels, [file]) } : {});
-  if (stat.isFile()) return path.endsWith(".gguf") ? openGguf(path) : loadLlama2c(path, kernels, inference);
-  const gguf = join(path, "model.gguf");
-  if (existsSync(gguf) && !existsSync(join(path, "model.safetensors"))) return openGguf(gguf);
+  const gguf = ggufFileOf(path);
+  if (gguf !== undefined) return loadGguf(gguf, kernels, inference ? { cache: openWeightCache(kernels, [gguf]) } : {});
+  if (statSync(path).isFile()) return loadLlama2c(path, kernels, inference);
   const json = readConfigJson(path);
   const config = parseConfig(json, configPath(path));
   const quantization = (json as { quantization_config?: unknown }).quantization_config;
@@ -79,7 +76,7 @@ export function loadCheckpoint(
 
 /** The config of a llama2.c `.bin` file. */
 export function readLlama2cConfig(path: string): DecoderConfig {
-  return llama2cConfig(readLlama2c(path).config);
+  return llama2cConfig(readLlama2cHeader(path));
 }
 
 function llama2cConfig(raw: Llama2cConfig): DecoderConfig {

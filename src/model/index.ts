@@ -33,3 +33,4 @@ export { denseLinear, packedLinear, type Linear } from "./layers/linear.ts";
 export { type Rope, type RopeRun } from "./layers/rope.ts";
 export { maximumPositions, type RopeScaling } from "./layers/rope-scaling.ts";
 export { addLora, loadAdapter, mergeLora, saveAdapter, type LoraOptions, type LoraPair } from "./lora.ts";
+export { ggufFileOf, hasSafetensors } from "./model-files.ts";

@@ -1,7 +1,5 @@
 // A model as a list of tensors in the order and naming of a GGUF file, read one at a time, whatever it is stored in:
 // what is quantized and converted. A checkpoint directory (safetensors, AWQ, GPTQ), a llama2.c file, or a GGUF file.
-import { existsSync, statSync } from "node:fs";
-import { join } from "node:path";
 import type { BlockType } from "../formats/blocks.ts";
 import type { GgufValue } from "../formats/gguf.ts";
 import type { Kernels } from "../kernels/kernels.ts";
@@ -9,13 +7,13 @@ import {
   buildDecoder,
   type Decoder,
   type DecoderConfig,
+  ggufFileOf,
   ggufPlaces,
   invertRows,
   pickRows,
   rowLengthOf,
 } from "../model/index.ts";
 import type { TensorRole } from "../model/index.ts";
-import { Failure } from "../protocol/errors.ts";
 import { sizeOf, tensor } from "../tensor/index.ts";
 import { openCheckpointSource } from "./checkpoint-source.ts";
 import { openGgufSource } from "./gguf-source.ts";
@@ -57,16 +55,8 @@ export interface ModelSource {
  * Throws a Failure where there is none, or it is of no known kind.
  */
 export function openModelSource(path: string, kernels: Kernels, tokenizer?: string): ModelSource {
-  const stat = statSync(path, { throwIfNoEntry: false });
-  if (!stat) throw new Failure("input", `${path}: no such file or directory.`, "Check the path.");
-  if (stat.isFile() && path.endsWith(".gguf")) return openGgufSource(path);
-  const inside = join(path, "model.gguf");
-  const hasSafetensors = ["model.safetensors", "model.safetensors.index.json"].some((name) =>
-    existsSync(join(path, name)),
-  );
-  return existsSync(inside) && !hasSafetensors
-    ? openGgufSource(inside)
-    : openCheckpointSource(path, kernels, tokenizer);
+  const gguf = ggufFileOf(path);
+  return gguf !== undefined ? openGgufSource(gguf) : openCheckpointSource(path, kernels, tokenizer);
 }
 
 /** The float model: every linear layer dense. */

@@ -1,10 +1,8 @@
 // What a model is, in words: its shape, its weights by type, its tokenizer and chat template, and what it will cost.
-import { existsSync, statSync } from "node:fs";
-import { join } from "node:path";
 import { planModel, planSpeed } from "../../engine/index.ts";
 import { openGguf } from "../../formats/index.ts";
 import { openCheckpointTensors } from "../../formats/safetensors.ts";
-import { configFromGguf, readConfig, type DecoderConfig } from "../../model/index.ts";
+import { configFromGguf, ggufFileOf, readConfig, type DecoderConfig } from "../../model/index.ts";
 import { loadTokenizer } from "../../tokenizer/index.ts";
 import { readTokenizerConfig } from "../../tokenizer/tokenizer-config.ts";
 import { withoutControls } from "./controls.ts";
@@ -80,8 +78,7 @@ interface Stored extends Pick<ModelDescription, "config" | "weights" | "chatTemp
 }
 
 function readStored(path: string): Stored {
-  const inside = join(path, "model.gguf");
-  const file = statSync(path).isFile() ? path : existsSync(inside) ? inside : undefined;
+  const file = ggufFileOf(path);
   if (file !== undefined) {
     const gguf = openGguf(file);
     try {
