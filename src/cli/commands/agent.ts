@@ -1,11 +1,10 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { rewrite, type Draft } from "../../agent/index.ts";
-import { load } from "../../engine/index.ts";
 import { checkArtifactPlace, writeArtifact } from "../../formats/manifest.ts";
 import type { LanguageModel } from "../../protocol/language-model.ts";
-import { connect } from "../../serve/index.ts";
 import { defineCommand } from "../command.ts";
+import { openModel } from "../open-model.ts";
 
 const defaultTopics = ["春望", "秋夜", "山居", "送别", "江雪", "明月", "登高", "梅花"];
 
@@ -19,7 +18,7 @@ export default defineCommand({
       help: "eight poems through a server; accepted ones become training data",
     },
   ],
-  positionals: { min: 1, max: 1, help: "a model directory, or the base URL of an OpenAI-compatible server" },
+  positionals: { min: 1, max: 1, help: "a model, its name, or the base URL of an OpenAI-compatible server" },
   options: {
     topic: { type: "strings", placeholder: "TITLE", help: "what to write about; may be given again" },
     tries: { type: "integer", min: 1, max: 100, default: 8, help: "poems written at most for a topic" },
@@ -37,11 +36,7 @@ export default defineCommand({
     const target = positionals[0]!;
     if (options.out !== undefined) checkArtifactPlace(options.out, "dialogues");
     const topics = options.topic.length > 0 ? options.topic : defaultTopics;
-    await using model = closing(
-      /^https?:/.test(target)
-        ? await connect({ baseUrl: target })
-        : await load(target, { worker: true, ...(options.adapter === undefined ? {} : { adapter: options.adapter }) }),
-    );
+    await using model = closing((await openModel(target, { adapter: options.adapter })).model);
     const drafts: (Draft & { topic: string; request: string })[] = [];
     let accepted = 0;
     for (const [index, topic] of topics.entries()) {

@@ -1,10 +1,8 @@
 // Talks to a model in the terminal: a dialogue, lines from a pipe, or one prompt.
 import { createInterface } from "node:readline";
-import { load } from "../../engine/index.ts";
-import { resolveModel } from "../../hub/index.ts";
-import { Failure, type LanguageModel, type Message } from "../../protocol/index.ts";
-import { connect } from "../../serve/index.ts";
+import { Failure, type Message } from "../../protocol/index.ts";
 import { defineCommand } from "../command.ts";
+import { openModel } from "../open-model.ts";
 import { withoutControls } from "../ui/controls.ts";
 
 export default defineCommand({
@@ -45,7 +43,10 @@ export default defineCommand({
   async run({ options, positionals, signal, report, json }) {
     const { system, prompt, temperature, topP, maxTokens } = options;
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
-    const model = await open(positionals[0]!, options, (text) => report({ type: "note", text }));
+    const { model } = await openModel(positionals[0]!, {
+      ...options,
+      onNote: (text) => report({ type: "note", text }),
+    });
     const write = (text: string): void => {
       if (json) report({ type: "text", text });
       else process.stdout.write(process.stdout.isTTY ? withoutControls(text) : text);
@@ -87,35 +88,6 @@ export default defineCommand({
     }
   },
 });
-
-interface OpenOptions {
-  adapter: string | undefined;
-  tokenizer: string | undefined;
-  threads: number | undefined;
-  model: string | undefined;
-}
-
-async function open(
-  target: string,
-  { adapter, tokenizer, threads, model }: OpenOptions,
-  onNote: (text: string) => void,
-): Promise<LanguageModel> {
-  const given = {
-    ...(adapter !== undefined && { adapter }),
-    ...(tokenizer !== undefined && { tokenizer }),
-    ...(threads !== undefined && { threads }),
-  };
-  if (!/^https?:/.test(target)) {
-    if (model !== undefined) throw new Failure("usage", "--model is for a server.", "Give the model itself.");
-    const path = resolveModel(target);
-    return load(path, { worker: true, onNote, ...given, ...(path !== target && { id: target }) });
-  }
-  const [name] = Object.keys(given);
-  if (name !== undefined) {
-    throw new Failure("usage", `--${name} is for a model on this machine.`, "Give it to `lianlu serve` instead.");
-  }
-  return connect({ baseUrl: target, ...(model !== undefined && { model }) });
-}
 
 /** Reads lines until the end of input, /exit or a Ctrl-C between answers; returns how many were answered. */
 async function converse(

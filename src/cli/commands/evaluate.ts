@@ -1,10 +1,8 @@
-import { load } from "../../engine/index.ts";
 import { evaluate, formatReport, type TaskSettings } from "../../evaluate/index.ts";
 import { hashInput } from "../../formats/manifest.ts";
-import type { LanguageModel } from "../../protocol/language-model.ts";
-import { Failure, runJob } from "../../protocol/index.ts";
-import { connect } from "../../serve/index.ts";
+import { runJob } from "../../protocol/index.ts";
 import { defineCommand } from "../command.ts";
+import { openModel } from "../open-model.ts";
 
 export default defineCommand({
   summary: "Measure a model by tasks, with confidence intervals, and compare it with another.",
@@ -21,7 +19,7 @@ export default defineCommand({
       help: "the same titles and seeds after fine-tuning, with the difference",
     },
   ],
-  positionals: { min: 1, max: 1, help: "a model directory, or the base URL of an OpenAI-compatible server" },
+  positionals: { min: 1, max: 1, help: "a model, its name, or the base URL of an OpenAI-compatible server" },
   options: {
     task: {
       type: "strings",
@@ -69,11 +67,12 @@ export default defineCommand({
       ...(text === undefined ? {} : { text }),
       ...(titles === undefined ? {} : { titles }),
     };
-    const { model, identity } = await open(target, adapter);
+    const opened = await openModel(target, { adapter });
+    const { model } = opened;
     try {
       const job = evaluate({
         model,
-        modelIdentity: identity,
+        modelIdentity: await identify(target, opened, adapter),
         tasks: options.task,
         settings,
         out: options.out,
@@ -90,18 +89,13 @@ export default defineCommand({
   },
 });
 
-/** Opens a model, and tells it apart by the hashes of its files; of a server only its address and name are known. */
-async function open(target: string, adapter: string | undefined): Promise<{ model: LanguageModel; identity: string }> {
-  if (/^https?:/.test(target)) {
-    if (adapter !== undefined) {
-      throw new Failure("usage", "--adapter is for a model directory", "Start the server with the adapter instead.");
-    }
-    const model = await connect({ baseUrl: target });
-    return { model, identity: `${target} ${model.id}` };
-  }
-  const model = await load(target, { worker: true, ...(adapter === undefined ? {} : { adapter }) });
-  const hashes = [target, ...(adapter === undefined ? [] : [adapter])].map(
-    async (path) => (await hashInput(path)).sha256,
-  );
-  return { model, identity: (await Promise.all(hashes)).join("+") };
+/** What tells a model apart: the hashes of its files; of a server only its address and name are known. */
+async function identify(
+  target: string,
+  { model, path }: Awaited<ReturnType<typeof openModel>>,
+  adapter: string | undefined,
+): Promise<string> {
+  if (path === undefined) return `${target} ${model.id}`;
+  const paths = [path, ...(adapter === undefined ? [] : [adapter])];
+  return (await Promise.all(paths.map(async (each) => (await hashInput(each)).sha256))).join("+");
 }

@@ -122,4 +122,12 @@ test("chat says what is wrong with a server or an option", async () => {
   const odd = await run("", "chat", "http://127.0.0.1:9/v1", "--adapter", "x", "--prompt", "x");
   assert.equal(odd.code, 2);
   assert.match(odd.errors, /--adapter is for a model on this machine/);
+  for (const words of [
+    ["agent", "http://127.0.0.1:9/v1", "--adapter", "x"],
+    ["evaluate", "http://127.0.0.1:9/v1", "--adapter", "x", "--task", "quatrain", "--out", "x"],
+  ]) {
+    const { code, errors } = await run("", ...words);
+    assert.equal(code, 2);
+    assert.match(errors, /--adapter is for a model on this machine/);
+  }
 });
