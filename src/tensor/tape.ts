@@ -4,8 +4,19 @@
 import type { Floats, Kernels } from "../kernels/kernels.ts";
 import { sizeOf, tensor, type Tensor } from "./tensor.ts";
 
+/** What the operations of one pass share besides tensors. Whoever runs the pass sets it before. */
+export interface Pass {
+  /** From which random masks are drawn (a step and its batch give one number); undefined: nothing is dropped out. */
+  randomKey: number | undefined;
+  /** What a loss of the model's own (balancing experts) counts a row, times the pass's gradient scale; 0: none. */
+  auxiliaryScale: number;
+  /** The sum of those losses, added up by the layers that have one. */
+  auxiliaryLoss: number;
+}
+
 export interface Tape extends Disposable {
   readonly kernels: Kernels;
+  readonly pass: Pass;
   /** Whether gradients will be asked for. If not, buffers return to the pool as soon as they are given back. */
   readonly recording: boolean;
   /** A tensor with whatever numbers its buffer held before. */
@@ -78,6 +89,7 @@ export function createTape(kernels: Kernels, options: { recording: boolean }): T
 
   const tape: Tape = {
     kernels,
+    pass: { randomKey: undefined, auxiliaryScale: 0, auxiliaryLoss: 0 },
     recording: options.recording,
     get bytes() {
       return bytes;

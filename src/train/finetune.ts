@@ -19,8 +19,9 @@ import { createTape, randomPermutation } from "../tensor/index.ts";
 import { loadTokenizer } from "../tokenizer/index.ts";
 import { createAdamW, type OptimizerOptions } from "./optimizer.ts";
 import { encodeDialogue, readDialogues } from "./dialogues.ts";
+import { nextToken } from "./objective.ts";
 import { openRunDirectory } from "./run-directory.ts";
-import { createExampleSampler, type Example } from "./sampler.ts";
+import { createExampleSampler, type Example, type WalkState } from "./sampler.ts";
 import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
 import { meanLoss, runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
@@ -158,7 +159,9 @@ export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
     decoder,
     optimizer,
     schedule: scheduleOver(totalSteps, options.schedule),
-    sampler: (from) => createExampleSampler(trainExamples, samplerOptions, from),
+    objective: nextToken(decoder, (from) =>
+      createExampleSampler(trainExamples, samplerOptions, from as WalkState | undefined),
+    ),
     accumulate: 1,
     validation,
     validateEvery: options.validateEvery,

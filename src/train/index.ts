@@ -21,7 +21,10 @@ export {
   type Example,
   type Sampler,
   type SamplerState,
+  type WalkState,
 } from "./sampler.ts";
+export { meanLossOf, nextToken, type Objective, type PassResult, type Sum } from "./objective.ts";
+export { alone, type Ranks } from "./ranks.ts";
 export { learningRateAt, scheduleOver, type Schedule, type ScheduleSettings } from "./schedule.ts";
 export { meanLoss, runBatch } from "./step.ts";
 export { train, type MetricsRow, type TrainerOptions, type TrainingResult } from "./trainer.ts";

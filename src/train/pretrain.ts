@@ -20,8 +20,9 @@ import { createTape, type Tensor } from "../tensor/index.ts";
 import { loadTokenizer } from "../tokenizer/index.ts";
 import { createAdamW, createMuon, type Optimizer, type OptimizerOptions } from "./optimizer.ts";
 import { ngramBaselines } from "./baselines.ts";
+import { nextToken } from "./objective.ts";
 import { openRunDirectory } from "./run-directory.ts";
-import { createPretrainSampler, type DocumentSource } from "./sampler.ts";
+import { createPretrainSampler, type DocumentSource, type WalkState } from "./sampler.ts";
 import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
 import { writeTrainingState } from "./snapshot.ts";
 import { meanLoss, runBatch } from "./step.ts";
@@ -166,7 +167,9 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
       decoder,
       optimizer,
       schedule: scheduleOver(totalSteps, options.schedule),
-      sampler: (from) => createPretrainSampler(trainSplit, samplerOptions, from),
+      objective: nextToken(decoder, (from) =>
+        createPretrainSampler(trainSplit, samplerOptions, from as WalkState | undefined),
+      ),
       accumulate: options.accumulate,
       validation: validation.slice(0, watchedBatches),
       validateEvery: options.validateEvery,

@@ -2,18 +2,22 @@
 import { randomPermutation } from "../tensor/index.ts";
 import { createBatch, placeDocument, type Batch } from "./batch.ts";
 
-/** Everything that the walk depends on besides its seed; saved with every snapshot. */
-export interface SamplerState {
+/** Everything that a walk depends on besides its seed, as plain JSON; saved with every snapshot. */
+export type SamplerState = object;
+
+/** An endless walk through data. `state` is live: it is always the place of the next batch. */
+export interface Sampler<B = Batch, State extends SamplerState = SamplerState> {
+  readonly state: State;
+  next(): B;
+}
+
+/** The place in one shuffled list of documents or examples. */
+export interface WalkState {
   epoch: number;
   /** Place in the epoch's order of documents. */
   index: number;
   /** Tokens of the document that were given already. */
   offset: number;
-}
-
-export interface Sampler {
-  readonly state: SamplerState;
-  next(): Batch;
 }
 
 /** Documents by index, as token shards give them. */
@@ -29,8 +33,8 @@ export interface DocumentSource {
 export function createPretrainSampler(
   source: DocumentSource,
   options: { rows: number; length: number; seed: number; padId: number },
-  from: SamplerState = { epoch: 0, index: 0, offset: 0 },
-): Sampler {
+  from: WalkState = { epoch: 0, index: 0, offset: 0 },
+): Sampler<Batch, WalkState> {
   const state = { ...from };
   let order = randomPermutation(options.seed, state.epoch, source.documents);
 
@@ -78,8 +82,8 @@ export interface Example {
 export function createExampleSampler(
   examples: readonly Example[],
   options: { rows: number; seed: number; padId: number },
-  from: SamplerState = { epoch: 0, index: 0, offset: 0 },
-): Sampler {
+  from: WalkState = { epoch: 0, index: 0, offset: 0 },
+): Sampler<Batch, WalkState> {
   const state = { ...from };
   let order = randomPermutation(options.seed, state.epoch, examples.length);
   return {

@@ -20,7 +20,7 @@ import type { SamplerState } from "./sampler.ts";
 
 const pointerSchema = z.object({
   step: z.int().min(0),
-  sampler: z.object({ epoch: z.int().min(0), index: z.int().min(0), offset: z.int().min(0) }),
+  sampler: z.record(z.string(), z.unknown()),
   sha256: z.string(),
 });
 

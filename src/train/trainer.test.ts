@@ -10,7 +10,7 @@ import { tinyConfig } from "../model/tiny.ts";
 import { Failure } from "../protocol/errors.ts";
 import { runJob } from "../protocol/job.ts";
 import { createTape } from "../tensor/index.ts";
-import { createAdamW, createExampleSampler, train, type Optimizer } from "./index.ts";
+import { createAdamW, createExampleSampler, nextToken, train, type Optimizer, type WalkState } from "./index.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "lianlu-trainer-"));
 after(() => rmSync(folder, { recursive: true }));
@@ -38,7 +38,9 @@ async function trainBroken(workDirectory: string, breakAt: number): Promise<unkn
     decoder,
     optimizer,
     schedule: { kind: "constant", peak: 1e-3, finalShare: 1, totalSteps: 10, warmupSteps: 1 },
-    sampler: (from) => createExampleSampler(examples, { rows: 8, seed: 1, padId: 2 }, from),
+    objective: nextToken(decoder, (from) =>
+      createExampleSampler(examples, { rows: 8, seed: 1, padId: 2 }, from as WalkState | undefined),
+    ),
     accumulate: 1,
     validation: [],
     validateEvery: 100,

@@ -8,23 +8,25 @@ import { namedTensors, type Decoder } from "../model/index.ts";
 import type { Tape, Tensor } from "../tensor/index.ts";
 import type { Optimizer } from "./optimizer.ts";
 import type { Batch } from "./batch.ts";
+import { meanLossOf, type Objective } from "./objective.ts";
+import { alone, type Ranks } from "./ranks.ts";
 import type { Sampler, SamplerState } from "./sampler.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
 import { loadSnapshot, saveSnapshot, snapshotDirectory, type SnapshotState } from "./snapshot.ts";
-import { meanLoss, runBatch } from "./step.ts";
 
-export interface TrainerOptions {
+export interface TrainerOptions<B = Batch> {
   /** The name of the progress bar. */
   name: string;
   tape: Tape;
   decoder: Decoder;
   optimizer: Optimizer;
   schedule: Schedule;
-  /** Makes the sampler at a place in the data. */
-  sampler(from: SamplerState | undefined): Sampler;
-  /** Batches whose gradients make one step. */
+  objective: Objective<B>;
+  /** Batches whose gradients make one step, of all ranks together. */
   accumulate: number;
-  validation: readonly Batch[];
+  /** Default: this process alone. */
+  ranks?: Ranks;
+  validation: readonly B[];
   /** Steps between validations; the last step is always validated. */
   validateEvery: number;
   /** Where snapshots and metrics live while training runs; it outlives a crash. */
@@ -59,12 +61,12 @@ const metricsFile = "metrics.jsonl";
 const tryThis = "Lower the learning rate, lengthen the warm-up, or look at the data of this step.";
 
 /** Trains to the schedule's last step, from the newest snapshot where there is one. */
-export async function* train(options: TrainerOptions): Job<TrainingResult> {
-  const { name, tape, decoder, optimizer, schedule, workDirectory, signal } = options;
+export async function* train<B>(options: TrainerOptions<B>): Job<TrainingResult> {
+  const { name, tape, optimizer, schedule, objective, workDirectory, signal } = options;
   mkdirSync(workDirectory, { recursive: true });
   const snapshots = snapshotDirectory(workDirectory);
   const found = await loadSnapshot(snapshots, optimizer);
-  const sampler = options.sampler(found?.sampler);
+  const sampler = objective.sampler(found?.sampler);
   const curve = resumeMetrics(join(workDirectory, metricsFile), found?.step ?? 0);
   const state: SnapshotState = { step: found?.step ?? 0, sampler: sampler.state };
   if (found) yield { type: "note", text: `Going on from step ${found.step} of ${schedule.totalSteps}.` };
@@ -104,7 +106,7 @@ export async function* train(options: TrainerOptions): Job<TrainingResult> {
     const last = state.step === schedule.totalSteps;
     const metrics: MetricsRow = row.metrics;
     if (options.validation.length > 0 && (last || state.step % options.validateEvery === 0)) {
-      metrics.validationLoss = meanLoss(tape, decoder, options.validation);
+      metrics.validationLoss = meanLossOf(tape, objective, options.validation);
     }
     curve.push(metrics);
     appendFileSync(join(workDirectory, metricsFile), `${JSON.stringify(metrics)}\n`);
@@ -137,14 +139,26 @@ export async function* train(options: TrainerOptions): Job<TrainingResult> {
   };
 }
 
-/** One optimizer step over `accumulate` batches; the loss is averaged over all their trained tokens. */
-function trainStep(options: TrainerOptions, sampler: Sampler, step: number): { tokens: number; metrics: MetricsRow } {
-  const { tape, decoder, optimizer, schedule } = options;
+/**
+ * One optimizer step over `accumulate` batches; the loss is averaged over all their weight. Rank r runs those whose
+ * number, counted from the start of the run, leaves r: so the data of a step do not depend on how many ranks there are.
+ */
+function trainStep<B>(
+  options: TrainerOptions<B>,
+  sampler: Sampler<B>,
+  step: number,
+): { tokens: number; metrics: MetricsRow } {
+  const { tape, decoder, optimizer, schedule, objective, ranks = alone } = options;
   const batches = Array.from({ length: options.accumulate }, () => sampler.next());
-  const trained = batches.reduce((count, batch) => count + batch.trained, 0);
+  const weight = batches.reduce((sum, batch) => sum + objective.weight(batch), 0);
   let sum = 0;
-  for (const batch of batches) sum += runBatch(tape, decoder, batch, 1 / trained);
-  const loss = sum / trained;
+  for (const [index, batch] of batches.entries()) {
+    if (index % ranks.size !== ranks.rank) continue;
+    tape.pass.randomKey = step * options.accumulate + index;
+    sum += objective.run(tape, batch, 1 / weight).loss;
+  }
+  tape.pass.randomKey = undefined;
+  const loss = sum / weight;
   if (!Number.isFinite(loss)) {
     const broken = findBroken([...optimizer.parameters, ...namedTensors(decoder).values()]);
     throw new Failure(
@@ -156,7 +170,7 @@ function trainStep(options: TrainerOptions, sampler: Sampler, step: number): { t
   const learningRate = learningRateAt(step, schedule);
   const gradientNorm = optimizer.step(step + 1, learningRate);
   return {
-    tokens: options.accumulate * batches[0]!.ids.length,
+    tokens: batches.reduce((count, batch) => count + objective.tokens(batch), 0),
     metrics: { step: step + 1, loss, learningRate, gradientNorm },
   };
 }

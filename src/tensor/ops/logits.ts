@@ -1,0 +1,70 @@
+// The output layer's products, for a few rows at a time: logits are never whole. Shared by the losses over them.
+import type { Floats, Kernels } from "../../kernels/kernels.ts";
+import { columnsOf, rowsOf, type Tensor } from "../tensor.ts";
+import type { Tape } from "../tape.ts";
+
+/** One product of the sum that makes the logits: x [rows, dim] times weight [vocab, dim] transposed. */
+export interface LogitTerm {
+  x: Tensor;
+  weight: Tensor;
+}
+
+/** Numbers of logits held at once: 4 MiB of float32. */
+const chunkNumbers = 1 << 20;
+
+/** Rows whose logits are held at once. */
+export function logitRows(rows: number, vocab: number): number {
+  return Math.min(rows, Math.max(16, Math.ceil(chunkNumbers / vocab)));
+}
+
+/** Words of the vocabulary. */
+export function vocabOf(terms: readonly LogitTerm[]): number {
+  return rowsOf(terms[0]!.weight);
+}
+
+/** Rows begin..end of x. */
+export function rowsBetween({ data, shape }: Tensor, begin: number, end: number): Floats {
+  return data.subarray(begin * shape[1]!, end * shape[1]!);
+}
+
+/** logits [end - begin, vocab] = the sum of the terms for these rows. */
+export function logitsOf(
+  kernels: Kernels,
+  logits: Floats,
+  terms: readonly LogitTerm[],
+  begin: number,
+  end: number,
+): void {
+  for (const [index, { x, weight }] of terms.entries()) {
+    const dim = columnsOf(x);
+    kernels.matmul(logits, rowsBetween(x, begin, end), weight.data, end - begin, rowsOf(weight), dim, "nt", index > 0);
+  }
+}
+
+/**
+ * Back from the gradient of these rows' logits: overwrites the rows of `inputGradients` (one a term, where it is wanted)
+ * and adds to the gradients of the weights that are trained.
+ */
+export function logitsBackward(
+  tape: Tape,
+  gradient: Floats,
+  terms: readonly LogitTerm[],
+  inputGradients: readonly (Tensor | undefined)[],
+  begin: number,
+  end: number,
+): void {
+  const { kernels } = tape;
+  const count = end - begin;
+  for (const [index, { x, weight }] of terms.entries()) {
+    const inputGradient = inputGradients[index];
+    const dim = columnsOf(x);
+    const vocab = rowsOf(weight);
+    if (inputGradient) {
+      kernels.matmul(rowsBetween(inputGradient, begin, end), gradient, weight.data, count, dim, vocab, "nn", false);
+    }
+    if (weight.requiresGrad) {
+      const { grad, accumulate } = tape.gradientOf(weight);
+      kernels.matmul(grad, gradient, rowsBetween(x, begin, end), vocab, dim, count, "tn", accumulate);
+    }
+  }
+}

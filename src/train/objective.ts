@@ -1,0 +1,53 @@
+// What a run learns from: where its batches come from, and what one pass over a batch does. The trainer knows no more of
+// pre-training, fine-tuning and preferences than this.
+import type { Decoder } from "../model/index.ts";
+import type { Tape } from "../tensor/index.ts";
+import type { Batch } from "./batch.ts";
+import type { Sampler, SamplerState } from "./sampler.ts";
+import { runBatch } from "./step.ts";
+
+/** A sum and what it is to be divided by. */
+export interface Sum {
+  sum: number;
+  weight: number;
+}
+
+/** What one pass found. Sums of different batches, and of different ranks, are added before they are divided. */
+export interface PassResult {
+  /** Over the batch's weight. */
+  loss: number;
+  /** Further figures by name: the loss of a source, the margin of rewards. */
+  parts?: Record<string, Sum>;
+}
+
+export interface Objective<B = Batch> {
+  /** The walk through the data, from a place or from its start. Every rank walks the same way. */
+  sampler(from: SamplerState | undefined): Sampler<B>;
+  /** Rows of a batch: what speed is counted in. */
+  tokens(batch: B): number;
+  /** What the mean loss of a step is a mean over: trained tokens, or pairs. */
+  weight(batch: B): number;
+  /** Forward and, where gradientScale is not 0, backward: gradients of gradientScale * sum of losses are added. */
+  run(tape: Tape, batch: B, gradientScale: number): PassResult;
+}
+
+/** The next token of packed documents. */
+export function nextToken(decoder: Decoder, sampler: (from: SamplerState | undefined) => Sampler): Objective {
+  return {
+    sampler,
+    tokens: ({ ids }) => ids.length,
+    weight: ({ trained }) => trained,
+    run: (tape, batch, gradientScale) => ({ loss: runBatch(tape, decoder, batch, gradientScale) }),
+  };
+}
+
+/** The mean loss over batches. */
+export function meanLossOf<B>(tape: Tape, objective: Objective<B>, batches: readonly B[]): number {
+  let sum = 0;
+  let weight = 0;
+  for (const batch of batches) {
+    sum += objective.run(tape, batch, 0).loss;
+    weight += objective.weight(batch);
+  }
+  return sum / weight;
+}
