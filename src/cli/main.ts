@@ -1,10 +1,10 @@
 // The command line: finds the verb's file in commands/, parses, runs, and turns the outcome into words and an exit code.
 import { readdirSync, readFileSync } from "node:fs";
 import { environmentFailure } from "../formats/manifest.ts";
-import { exitCodes, Failure } from "../protocol/index.ts";
+import { exitCodes, Failure, nearest } from "../protocol/index.ts";
 import type { Command, CommandContext } from "./command.ts";
 import { commandHelp, overview } from "./help.ts";
-import { nearest, parseCommandLine } from "./parse.ts";
+import { parseCommandLine } from "./parse.ts";
 import { onInterrupt } from "./interrupt.ts";
 import { createReporter } from "./ui/reporter.ts";
 

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Failure } from "../protocol/index.ts";
 import { defineCommand, type Command } from "./command.ts";
 import { commandHelp } from "./help.ts";
-import { nearest, parseCommandLine } from "./parse.ts";
+import { parseCommandLine } from "./parse.ts";
 import { displayWidth } from "./ui/width.ts";
 
 const command = defineCommand({
@@ -107,12 +107,6 @@ for (const [name, args, message] of refusals) {
     );
   });
 }
-
-test("the nearest name is one that could be meant", () => {
-  assert.equal(nearest("ouput", ["out", "output", "threads"]), "output");
-  assert.equal(nearest("dtaa", ["data", "show"]), "data");
-  assert.equal(nearest("serve", ["chat", "show"]), undefined);
-});
 
 test("help names usage, options with ranges and defaults, and an example, within the width", () => {
   const help = commandHelp(command, 80);

@@ -1,12 +1,10 @@
 // From a path to a model that answers: a checkpoint, a quantized directory, a .gguf file or a .bin file of llama2.c.
 // What it will take of memory is reckoned and said before the cache is made.
-import { statSync } from "node:fs";
-import { basename, dirname, resolve } from "node:path";
-import { openGguf } from "../formats/gguf.ts";
+import { basename, resolve } from "node:path";
 import { loadKernels, pageTokens, setThreads, type Kernels, type KvType } from "../kernels/index.ts";
 import { loadAdapter, loadCheckpoint } from "../model/index.ts";
 import { Failure, type ServedModel } from "../protocol/index.ts";
-import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
+import { loadTokenizer, tokenizerOf, type Tokenizer } from "../tokenizer/index.ts";
 import { createAdapterRegistry } from "./adapters.ts";
 import { draftModel } from "./draft-model.ts";
 import { createEngine } from "./engine.ts";
@@ -65,7 +63,7 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Ser
   const kernels = loadKernels(options.kernels);
   const decoder = loadCheckpoint(path, kernels, { inference: true });
   const { config } = decoder;
-  const tokenizer = openTokenizer(path, options.tokenizer);
+  const tokenizer = options.tokenizer === undefined ? tokenizerOf(path) : loadTokenizer(options.tokenizer);
   checkTokenizer(tokenizer, config.vocabSize, path);
   if (options.adapter !== undefined) loadAdapter(kernels, decoder, options.adapter);
   const adapters = createAdapterRegistry(kernels, decoder);
@@ -96,27 +94,11 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Ser
   });
 }
 
-/** The one that was asked for; else the one within a .gguf file, where it has one; else the one beside the model. */
-function openTokenizer(path: string, given: string | undefined): Tokenizer {
-  if (given !== undefined) return loadTokenizer(given);
-  if (statSync(path).isDirectory()) return loadTokenizer(path);
-  return loadTokenizer(path.endsWith(".gguf") && hasVocabulary(path) ? path : dirname(path));
-}
-
-function hasVocabulary(gguf: string): boolean {
-  const file = openGguf(gguf);
-  try {
-    return file.metadata.has("tokenizer.ggml.tokens");
-  } finally {
-    file.close();
-  }
-}
-
 /** Throws Failure("input") for a draft model whose tokens are others. */
 function openDraft(path: string, kernels: Kernels, tokenizer: Tokenizer, pages: number, kvCache: KvType): Speculator {
   const decoder = loadCheckpoint(path, kernels, { inference: true });
   const { vocabSize, maxPositions } = decoder.config;
-  if (openTokenizer(path, undefined).id !== tokenizer.id) {
+  if (tokenizerOf(path).id !== tokenizer.id) {
     throw new Failure(
       "input",
       `${path}: the draft model's tokens are not those of the model, so its guesses mean nothing to it.`,

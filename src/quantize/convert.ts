@@ -19,9 +19,8 @@ import {
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
 import { sizeOf } from "../tensor/index.ts";
-import { findTokenizerFile } from "../tokenizer/index.ts";
+import { findTokenizerFile, writeTokenizerOfGguf } from "../tokenizer/index.ts";
 import { type ModelSource, openModelSource, type SourceTensor } from "./source.ts";
-import { writeTokenizerOfGguf } from "./tokenizer-from-gguf.ts";
 
 type FloatType = "F32" | "F16" | "BF16";
 

@@ -5,10 +5,10 @@ import { join } from "node:path";
 import type { GgufValue } from "../formats/gguf.ts";
 import { encodeSentencePiece, pieceKinds } from "../formats/sentencepiece.ts";
 import { Failure } from "../protocol/errors.ts";
-import { unspellBytes } from "../tokenizer/byte-characters.ts";
-import type { TokenEntry } from "../tokenizer/data.ts";
-import { ggufSplits } from "../tokenizer/gguf-splits.ts";
-import { saveTokenizer } from "../tokenizer/index.ts";
+import { unspellBytes } from "./byte-characters.ts";
+import type { TokenEntry } from "./data.ts";
+import { ggufSplits } from "./gguf-splits.ts";
+import { saveTokenizer } from "./tokenizer-json-write.ts";
 
 /** Writes the files into a directory that exists; `path` names the GGUF file in errors. */
 export function writeTokenizerOfGguf(directory: string, path: string, metadata: ReadonlyMap<string, GgufValue>): void {
