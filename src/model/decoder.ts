@@ -184,7 +184,8 @@ export function planRope(decoder: Decoder, plannedTokens: number): Rope {
 
 /**
  * ids, positions [rows] -> hidden states after the last norm [rows, hidden]. Positions are below config.maxPositions,
- * unless `ropeRuns` says how the rows' sequences were planned: then below `maximumPositions`.
+ * unless `ropeRuns` says how the rows' sequences were planned: then below `maximumPositions`. The activations of the first
+ * `checkpointedLayers` are not kept for the backward pass, which makes them again.
  */
 export function decode(
   tape: Tape,
@@ -193,13 +194,15 @@ export function decode(
   positions: Int32Array,
   attend: Attend,
   ropeRuns?: readonly RopeRun[],
+  checkpointedLayers = 0,
 ): Tensor {
   const rotation = rotationOf(tape, decoder, positions, ropeRuns);
   let x = decoder.embedding.lookup(tape, ids);
   for (const index of decoder.layers.keys()) {
-    const next = decodeLayer(tape, decoder, index, x, rotation, attend);
-    tape.give(x);
-    x = next;
+    const input = x;
+    const layer = (): Tensor => decodeLayer(tape, decoder, index, input, rotation, attend);
+    x = index < checkpointedLayers ? tape.checkpoint(layer) : layer();
+    tape.give(input);
   }
   const out = rmsNorm(tape, x, decoder.norm, decoder.config.rmsNormEps);
   tape.give(x);

@@ -28,6 +28,13 @@ export interface Tape extends Disposable {
    * afterwards the outputs, their gradients and `scratch` return to the pool.
    */
   record(outputs: readonly Tensor[], scratch: readonly Tensor[], backward: () => void): void;
+  /**
+   * Runs a part of the forward pass of which only the result is kept; the backward pass runs it again (activation
+   * checkpointing; Chen et al., arXiv 1604.06174). Gradients are equal to the bit to those of a part that was kept.
+   * `run` must do the same both times, leave its inputs as they are, and take no gradients in the forward pass; what it
+   * adds to `pass.auxiliaryLoss` counts once. A part within a part, or of a tape that does not record, is just run.
+   */
+  checkpoint(run: () => Tensor): Tensor;
   /** Where a gradient of `x` goes, and whether to add to what is there. */
   gradientOf(x: Tensor): { grad: Floats; accumulate: boolean };
   /** Hands `from`'s gradient buffer to `to` where `to` has none yet, else adds it. `from` has none afterwards. */
@@ -62,6 +69,8 @@ export function createTape(kernels: Kernels, options: { recording: boolean }): T
   const free = new Map<number, Block[]>();
   const inUse = new Map<Floats, Block>();
   let entries: Entry[] = [];
+  /** Within a checkpointed part: every buffer that it took. */
+  let taken: Floats[] | undefined;
   let bytes = 0;
 
   function takeBuffer(length: number): Floats {
@@ -74,6 +83,7 @@ export function createTape(kernels: Kernels, options: { recording: boolean }): T
     }
     if (block.part.length !== length) block.part = block.whole.subarray(0, length);
     inUse.set(block.part, block);
+    taken?.push(block.part);
     return block.part;
   }
 
@@ -85,6 +95,56 @@ export function createTape(kernels: Kernels, options: { recording: boolean }): T
     const waiting = free.get(block.whole.length);
     if (waiting) waiting.push(block);
     else free.set(block.whole.length, [block]);
+  }
+
+  /** Runs a part with entries of its own; `took` are the buffers in which they and the result live. */
+  function runApart(run: () => Tensor): { result: Tensor; own: Entry[]; took: Floats[] } {
+    const others = entries;
+    const own: Entry[] = [];
+    const took: Floats[] = [];
+    entries = own;
+    taken = took;
+    try {
+      return { result: run(), own, took };
+    } finally {
+      entries = others;
+      taken = undefined;
+    }
+  }
+
+  function runBackward(recorded: readonly Entry[]): void {
+    for (let i = recorded.length - 1; i >= 0; i--) {
+      const { outputs, scratch, backward } = recorded[i]!;
+      backward();
+      for (const output of outputs) {
+        if (output.grad) giveBuffer(output.grad);
+        output.grad = undefined;
+        output.hasGrad = false;
+        giveBuffer(output.data);
+      }
+      for (const { data } of scratch) giveBuffer(data);
+    }
+  }
+
+  /** Back through a checkpointed part, from the gradient of the result that it had the first time. */
+  function backwardAgain(run: () => Tensor, first: Tensor, randomKey: number | undefined): void {
+    const { pass } = tape;
+    const { grad, hasGrad } = first;
+    first.grad = undefined;
+    first.hasGrad = false;
+    // Whatever read the first result has gone back already.
+    giveBuffer(first.data);
+    const { auxiliaryLoss, randomKey: laterKey } = pass;
+    pass.randomKey = randomKey;
+    const { result, own, took } = runApart(run);
+    pass.randomKey = laterKey;
+    pass.auxiliaryLoss = auxiliaryLoss;
+    result.grad = grad;
+    result.hasGrad = hasGrad;
+    // Told apart before going back, when a buffer given may be taken again.
+    const owned = new Set(own.flatMap(({ outputs, scratch }) => [...outputs, ...scratch].map(({ data }) => data)));
+    runBackward(own);
+    for (const buffer of took) if (!owned.has(buffer)) giveBuffer(buffer);
   }
 
   const tape: Tape = {
@@ -124,20 +184,18 @@ export function createTape(kernels: Kernels, options: { recording: boolean }): T
       kernels.addScaled(target.grad, grad, 1, target.accumulate);
       giveBuffer(grad);
     },
+    checkpoint(run) {
+      if (!options.recording || taken) return run();
+      const { randomKey } = tape.pass;
+      const { result, own, took } = runApart(run);
+      for (const buffer of took) if (buffer !== result.data) giveBuffer(buffer);
+      if (own.length > 0) tape.record([], [], () => backwardAgain(run, result, randomKey));
+      return result;
+    },
     backward() {
       const recorded = entries;
       entries = [];
-      for (let i = recorded.length - 1; i >= 0; i--) {
-        const { outputs, scratch, backward } = recorded[i]!;
-        backward();
-        for (const output of outputs) {
-          if (output.grad) giveBuffer(output.grad);
-          output.grad = undefined;
-          output.hasGrad = false;
-          giveBuffer(output.data);
-        }
-        for (const { data } of scratch) giveBuffer(data);
-      }
+      runBackward(recorded);
     },
     reset() {
       entries = [];

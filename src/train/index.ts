@@ -26,5 +26,5 @@ export {
 export { meanLossOf, nextToken, type Objective, type PassResult, type Sum } from "./objective.ts";
 export { alone, type Ranks } from "./ranks.ts";
 export { learningRateAt, scheduleOver, type Schedule, type ScheduleSettings } from "./schedule.ts";
-export { meanLoss, runBatch } from "./step.ts";
+export { checkpointedLayers, meanLoss, runBatch, type PassOptions } from "./step.ts";
 export { train, type MetricsRow, type TrainerOptions, type TrainingResult } from "./trainer.ts";

@@ -4,7 +4,7 @@ import type { Decoder } from "../model/index.ts";
 import type { Tape } from "../tensor/index.ts";
 import type { Batch } from "./batch.ts";
 import type { Sampler, SamplerState } from "./sampler.ts";
-import { runBatch } from "./step.ts";
+import { runBatch, type PassOptions } from "./step.ts";
 
 /** A sum and what it is to be divided by. */
 export interface Sum {
@@ -32,12 +32,16 @@ export interface Objective<B = Batch> {
 }
 
 /** The next token of packed documents. */
-export function nextToken(decoder: Decoder, sampler: (from: SamplerState | undefined) => Sampler): Objective {
+export function nextToken(
+  decoder: Decoder,
+  sampler: (from: SamplerState | undefined) => Sampler,
+  options: PassOptions = {},
+): Objective {
   return {
     sampler,
     tokens: ({ ids }) => ids.length,
     weight: ({ trained }) => trained,
-    run: (tape, batch, gradientScale) => ({ loss: runBatch(tape, decoder, batch, gradientScale) }),
+    run: (tape, batch, gradientScale) => ({ loss: runBatch(tape, decoder, batch, gradientScale, options) }),
   };
 }
 

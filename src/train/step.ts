@@ -3,9 +3,28 @@ import { decode, packedAttention, type Decoder } from "../model/index.ts";
 import { linearCrossEntropy, type Tape } from "../tensor/index.ts";
 import type { Batch } from "./batch.ts";
 
+export interface PassOptions {
+  /** The share of the layers whose activations are made again in the backward pass instead of being kept; default 0. */
+  checkpointing?: number;
+}
+
+/** How many of the first layers a share of them is. */
+export function checkpointedLayers(decoder: Decoder, share = 0): number {
+  return Math.round(share * decoder.layers.length);
+}
+
 /** The sum of the batch's losses in nats. With gradientScale other than 0, gradients of gradientScale * sum are added. */
-export function runBatch(tape: Tape, decoder: Decoder, batch: Batch, gradientScale: number): number {
-  const hidden = decode(tape, decoder, batch.ids, batch.positions, packedAttention(batch.starts));
+export function runBatch(
+  tape: Tape,
+  decoder: Decoder,
+  batch: Batch,
+  gradientScale: number,
+  options: PassOptions = {},
+): number {
+  const { ids, positions, starts } = batch;
+  // Without a backward pass nothing is made again, and no layer's activations need be kept.
+  const checkpointed = checkpointedLayers(decoder, gradientScale === 0 ? 1 : options.checkpointing);
+  const hidden = decode(tape, decoder, ids, positions, packedAttention(starts), undefined, checkpointed);
   const terms = decoder.head.terms?.(tape, hidden);
   if (!terms) throw new Error("the output layer is packed; its loss needs dense weights");
   const losses = linearCrossEntropy(tape, terms, batch.targets, gradientScale);
