@@ -11,6 +11,8 @@ export interface Batch {
   starts: Int32Array;
   /** Rows that have a target. */
   trained: number;
+  /** [rows]: which source each row is from, where there are several. */
+  sources?: Uint8Array;
 }
 
 /** An empty batch; every row is a document of its own, without loss. */

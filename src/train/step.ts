@@ -1,11 +1,13 @@
 // One pass over a batch: forward, loss, and where it is trained, backward.
 import { decode, packedAttention, type Decoder } from "../model/index.ts";
-import { linearCrossEntropy, type Tape } from "../tensor/index.ts";
+import { linearCrossEntropy, type Tape, type Tensor } from "../tensor/index.ts";
 import type { Batch } from "./batch.ts";
 
 export interface PassOptions {
   /** The share of the layers whose activations are made again in the backward pass instead of being kept; default 0. */
   checkpointing?: number;
+  /** Looks at the loss of each row, in nats, before the backward pass; 0 where a row has no target. */
+  eachRow?(losses: Tensor["data"]): void;
 }
 
 /** How many of the first layers a share of them is. */
@@ -30,6 +32,7 @@ export function runBatch(
   const losses = linearCrossEntropy(tape, terms, batch.targets, gradientScale);
   let sum = 0;
   for (let row = 0; row < losses.data.length; row++) sum += losses.data[row]!;
+  options.eachRow?.(losses.data);
   if (gradientScale !== 0) tape.backward();
   tape.reset();
   return sum;
