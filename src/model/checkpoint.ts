@@ -1,12 +1,13 @@
 // A checkpoint is a Hugging Face directory: config.json, safetensors (one file or shards), tokenizer files.
 // llama2.c's single-file models open through the same door.
-import { copyFileSync, existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Kernels, PackedWeight } from "../kernels/kernels.ts";
 import { type Llama2cConfig, readLlama2c, readLlama2cHeader } from "../formats/llama2c.ts";
 import { writeSafetensors } from "../formats/safetensors.ts";
 import { Failure } from "../protocol/errors.ts";
 import { sizeOf, tensor, type Tensor } from "../tensor/index.ts";
+import { copyTokenizerFiles } from "../tokenizer/index.ts";
 import type { DecoderConfig } from "./config.ts";
 import { buildDecoder, namedTensors, type Decoder } from "./decoder.ts";
 import { familyOf, parseConfig } from "./family.ts";
@@ -15,9 +16,6 @@ import { ggufFileOf } from "./model-files.ts";
 import { packedLinear } from "./layers/linear.ts";
 import { aligned, checkShape, loadSafetensors } from "./safetensors-weights.ts";
 import { openWeightCache } from "./weight-cache.ts";
-
-/** What a tokenizer needs; copied beside the weights, so that a checkpoint is whole. */
-const tokenizerFiles = ["tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json"];
 
 /** Reads config.json of a directory. */
 export function readConfig(directory: string): DecoderConfig {
@@ -129,14 +127,7 @@ export function saveCheckpoint(directory: string, decoder: Decoder, tokenizerDir
     [...namedTensors(decoder)].map(([name, { data, shape }]) => ({ name, dtype: "F32", shape, bytes: bytesOf(data) })),
     { format: "pt" },
   );
-  copyTokenizer(tokenizerDirectory, directory);
-}
-
-/** Copies the tokenizer's files that are there from one directory to another. */
-export function copyTokenizer(from: string, to: string): void {
-  for (const file of tokenizerFiles) {
-    if (existsSync(join(from, file))) copyFileSync(join(from, file), join(to, file));
-  }
+  copyTokenizerFiles(tokenizerDirectory, directory);
 }
 
 /** The numbers of a float32 tensor as little-endian bytes, without a copy. */

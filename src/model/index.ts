@@ -1,6 +1,5 @@
 export {
   bytesOf,
-  copyTokenizer,
   loadCheckpoint,
   makeTrainable,
   readConfig,

@@ -1,25 +1,17 @@
 // Conversion: a model of any kind to a GGUF file or a Hugging Face checkpoint directory, weights as they are stored.
 // Tensors whose type is kept are equal to the bit; the tokenizer and its chat template go along.
-import { copyFileSync, existsSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { existsSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { blocksFromFloats, blockBytes, type BlockType } from "../formats/blocks.ts";
 import { createGguf } from "../formats/gguf.ts";
 import { beginArtifact, environmentFailure, hashInput } from "../formats/manifest.ts";
 import { type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
 import { type Kernels, loadKernels } from "../kernels/index.ts";
-import {
-  copyTokenizer,
-  countParameters,
-  familyOf,
-  ggufPlaces,
-  invertRows,
-  pickRows,
-  rowLengthOf,
-} from "../model/index.ts";
+import { countParameters, familyOf, ggufPlaces, invertRows, pickRows, rowLengthOf } from "../model/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
 import { sizeOf } from "../tensor/index.ts";
-import { findTokenizerFile, writeTokenizerOfGguf } from "../tokenizer/index.ts";
+import { copyTokenizer } from "../tokenizer/index.ts";
 import { type ModelSource, openModelSource, type SourceTensor } from "./source.ts";
 
 type FloatType = "F32" | "F16" | "BF16";
@@ -157,7 +149,7 @@ async function* writeCheckpoint(source: ModelSource, options: ConvertOptions): J
       eos_token_id: config.eosTokenIds,
       pad_token_id: config.padTokenId,
     });
-    writeTokenizer(source, tokenizer ?? model, directory);
+    copyTokenizer(tokenizer ?? model, directory);
     const tensors = places.map((place, index): TensorToWrite => {
       const bytes = () => {
         signal.throwIfAborted();
@@ -176,16 +168,6 @@ async function* writeCheckpoint(source: ModelSource, options: ConvertOptions): J
     writer.discard();
   }
   return types;
-}
-
-function writeTokenizer(source: ModelSource, from: string, directory: string): void {
-  if (source.path.endsWith(".gguf") && (from === source.path || statSync(from).isDirectory())) {
-    writeTokenizerOfGguf(directory, source.path, source.metadata);
-    return;
-  }
-  if (statSync(from).isDirectory()) copyTokenizer(from, directory);
-  const file = findTokenizerFile(from);
-  copyFileSync(file, join(directory, file.endsWith(".bin") ? "tokenizer.bin" : basename(file)));
 }
 
 function writeJson(path: string, value: unknown): void {

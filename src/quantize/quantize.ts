@@ -5,10 +5,10 @@ import { basename, join } from "node:path";
 import { createGguf } from "../formats/gguf.ts";
 import { beginArtifact, environmentFailure, hashInput } from "../formats/manifest.ts";
 import { type Kernels, loadKernels } from "../kernels/index.ts";
-import { copyTokenizer, countParameters, ggufPlaces, loadCheckpoint } from "../model/index.ts";
+import { countParameters, ggufPlaces, loadCheckpoint } from "../model/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
-import { findTokenizerFile, loadTokenizer } from "../tokenizer/index.ts";
+import { copyTokenizerFiles, findTokenizerFile, loadTokenizer } from "../tokenizer/index.ts";
 import { adjustmentsByTensor, adjustSource } from "./adjusted.ts";
 import { awqGroupSize, writeAwq } from "./awq.ts";
 import { type Adjustment, calibrate, type LayerScaling } from "./calibration/calibrate.ts";
@@ -225,7 +225,7 @@ function copyTokenizerOf({ model, tokenizer }: QuantizeOptions, directory: strin
   if (from.endsWith(".gguf")) return;
   const file = findTokenizerFile(from);
   if (file.endsWith(".gguf")) return;
-  if (statSync(from).isDirectory()) copyTokenizer(from, directory);
+  if (statSync(from).isDirectory()) copyTokenizerFiles(from, directory);
   copyFileSync(file, join(directory, basename(file)));
 }
 

@@ -2,6 +2,7 @@
 export { createByteLevelTokenizer } from "./byte-level.ts";
 export { bareOpenings, callFormat, type CallFormat } from "./call-format.ts";
 export { INTERNLM2_TEMPLATE, writeCall } from "./chat.ts";
+export { copyTokenizer, copyTokenizerFiles } from "./copy.ts";
 export type { TokenizerData } from "./data.ts";
 export { findTokenizerFile, loadTokenizer } from "./load.ts";
 export { tokenizerOf, tokenizerPlace } from "./of-model.ts";

@@ -5,7 +5,6 @@ import { checkArtifactPlace, hashInput, writeArtifact } from "../formats/manifes
 import { loadKernels } from "../kernels/index.ts";
 import {
   addLora,
-  copyTokenizer,
   loadCheckpoint,
   makeTrainable,
   mergeLora,
@@ -16,7 +15,7 @@ import {
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
 import { createTape, randomPermutation } from "../tensor/index.ts";
-import { loadTokenizer } from "../tokenizer/index.ts";
+import { copyTokenizer, loadTokenizer } from "../tokenizer/index.ts";
 import { createAdamW, type OptimizerOptions } from "./optimizer.ts";
 import { encodeDialogue, readDialogues } from "./dialogues.ts";
 import { nextToken } from "./objective.ts";
