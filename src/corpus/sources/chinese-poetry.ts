@@ -3,7 +3,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { parseJsonBytes } from "../../formats/jsonl.ts";
 import type { SourceItem } from "../document.ts";
-import { readJsonElements } from "../json-array.ts";
+import { readJsonElements } from "../../formats/json-array.ts";
 import { defineSource } from "../source.ts";
 
 const POEMS = /^dist\/quantangshi\/poet\.(tang|song)\.\d+\.json$/;

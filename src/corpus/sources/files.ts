@@ -6,7 +6,7 @@ import { extname } from "node:path";
 import { readJsonLines } from "../../formats/jsonl.ts";
 import type { JsonLine } from "../../formats/jsonl.ts";
 import type { Place, RawDocument, SourceItem } from "../document.ts";
-import { readJsonElements } from "../json-array.ts";
+import { readJsonElements } from "../../formats/json-array.ts";
 import { defineSource } from "../source.ts";
 
 /** .json and .txt are read whole. */

