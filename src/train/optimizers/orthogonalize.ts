@@ -1,6 +1,6 @@
 // The nearest orthogonal matrix, roughly: Newton and Schulz's iteration with the quintic coefficients of K. Jordan
 // ("Muon", 2024). Singular values end near 1, between about 0.7 and 1.2, which is all that Muon needs.
-import type { Floats, Kernels } from "../kernels/kernels.ts";
+import type { Floats, Kernels } from "../../kernels/kernels.ts";
 
 /** Coefficients of x -> a x + b x^3 + c x^5, chosen by Jordan so that small singular values grow fast. */
 const [a, b, c] = [3.4445, -4.775, 2.0315];

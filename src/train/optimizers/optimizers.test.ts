@@ -1,11 +1,11 @@
 // The optimizers against their formulas, in float64.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { loadKernels, type Kernels } from "../kernels/index.ts";
-import { makeTrainable } from "../model/index.ts";
-import { Failure } from "../protocol/errors.ts";
-import { randomNormal, tensor } from "../tensor/index.ts";
-import { createAdamW, createMuon } from "./optimizer.ts";
+import { loadKernels, type Kernels } from "../../kernels/index.ts";
+import { makeTrainable } from "../../model/index.ts";
+import { Failure } from "../../protocol/errors.ts";
+import { randomNormal, tensor } from "../../tensor/index.ts";
+import { createAdamW, createMuon } from "../optimizer.ts";
 import { createOrthogonalizer } from "./orthogonalize.ts";
 
 const float64: Kernels = { ...loadKernels("reference"), allocate: (length) => new Float64Array(length) };
