@@ -1,6 +1,9 @@
 // Where batches come from: an endless, shuffled walk through documents whose place is three numbers.
 import { randomPermutation } from "../tensor/index.ts";
 import { createBatch, placeDocument, type Batch } from "./batch.ts";
+import { createWalk, type DocumentSource, type WalkState } from "./sources/walk.ts";
+
+export type { DocumentSource, WalkState };
 
 /** Everything that a walk depends on besides its seed, as plain JSON; saved with every snapshot. */
 export type SamplerState = object;
@@ -9,21 +12,6 @@ export type SamplerState = object;
 export interface Sampler<B = Batch, State extends SamplerState = SamplerState> {
   readonly state: State;
   next(): B;
-}
-
-/** The place in one shuffled list of documents or examples. */
-export interface WalkState {
-  epoch: number;
-  /** Place in the epoch's order of documents. */
-  index: number;
-  /** Tokens of the document that were given already. */
-  offset: number;
-}
-
-/** Documents by index, as token shards give them. */
-export interface DocumentSource {
-  readonly documents: number;
-  document(index: number): Uint16Array | Uint32Array;
 }
 
 /**
@@ -36,33 +24,15 @@ export function createPretrainSampler(
   from: WalkState = { epoch: 0, index: 0, offset: 0 },
 ): Sampler<Batch, WalkState> {
   const state = { ...from };
-  let order = randomPermutation(options.seed, state.epoch, source.documents);
-
-  function nextDocument(): void {
-    state.offset = 0;
-    state.index++;
-    if (state.index < source.documents) return;
-    state.index = 0;
-    state.epoch++;
-    order = randomPermutation(options.seed, state.epoch, source.documents);
-  }
-
+  const walk = createWalk(source, options, state);
   return {
     state,
     next() {
       const batch = createBatch(options.rows, options.padId);
-      let row = 0;
-      while (row < options.rows) {
-        const document = source.document(order[state.index]!);
-        // The last token is only ever a target.
-        const count = Math.min(document.length - 1 - state.offset, options.rows - row, options.length);
-        if (count > 0) {
-          const end = state.offset + count;
-          placeDocument(batch, row, document.subarray(state.offset, end), document.subarray(state.offset + 1, end + 1));
-          row += count;
-          state.offset += count;
-        }
-        if (state.offset >= document.length - 1) nextDocument();
+      for (let row = 0; row < options.rows;) {
+        const { inputs, targets } = walk.next(Math.min(options.rows - row, options.length));
+        placeDocument(batch, row, inputs, targets);
+        row += inputs.length;
       }
       return batch;
     },
