@@ -1,8 +1,7 @@
 // LoRA adapters that requests name: loaded and dropped while others run, and mixed in one batch. Rows with an adapter
 // are equal to the bit to those of the model with that adapter alone, rows without to those of the plain model.
 import type { Kernels } from "../kernels/kernels.ts";
-import type { Decoder, Linear, LoraPair } from "../model/index.ts";
-import { readAdapter, replaceAdaptable } from "../model/lora.ts";
+import { readAdapter, replaceAdaptable, type Decoder, type Linear, type LoraPair } from "../model/index.ts";
 import { Failure } from "../protocol/index.ts";
 import { linear, scale, tensor, type Tape, type Tensor } from "../tensor/index.ts";
 
@@ -11,8 +10,6 @@ export interface Adapter {
   readonly name: string;
   /** Of all that were loaded, which: tells its keys and values from others'. */
   readonly number: number;
-  /** The change of each layer is factor * B A. */
-  readonly factor: number;
   readonly pairs: ReadonlyMap<string, LoraPair>;
 }
 
@@ -83,8 +80,15 @@ export function createAdapterRegistry(kernels: Kernels, decoder: Decoder): Adapt
       if (loaded.has(name)) {
         throw new Failure("input", `There is an adapter "${name}" already.`, "Unload it first, or take another name.");
       }
-      const { factor, pairs } = readAdapter(kernels, decoder, directory);
-      const adapter = { name, number: ++loads, factor, pairs: new Map(pairs.map((pair) => [pair.name, pair])) };
+      const pairs = readAdapter(kernels, decoder, directory);
+      if (pairs.some(({ magnitude }) => magnitude)) {
+        throw new Failure(
+          "input",
+          `${directory} is a DoRA adapter, which changes whole weights and cannot be mixed with others in a batch.`,
+          "Serve the checkpoint with the adapter merged into it.",
+        );
+      }
+      const adapter = { name, number: ++loads, pairs: new Map(pairs.map((pair) => [pair.name, pair])) };
       loaded.set(name, { adapter, users: 0, onIdle: undefined });
     },
     async unload(name) {
@@ -111,15 +115,14 @@ function routedLinear(base: Linear, runs: () => readonly AdapterRun[]): Linear {
       const y = base.apply(tape, x, residual);
       for (const { start, end, adapter } of runs()) {
         const pair = adapter.pairs.get(name);
-        if (pair)
-          change(tape, rowsOfTensor(x, start, end, inputs), rowsOfTensor(y, start, end, outputs), pair, adapter.factor);
+        if (pair) change(tape, rowsOfTensor(x, start, end, inputs), rowsOfTensor(y, start, end, outputs), pair);
       }
       return y;
     },
   };
 }
 
-function change(tape: Tape, x: Tensor, y: Tensor, { a, b }: LoraPair, factor: number): void {
+function change(tape: Tape, x: Tensor, y: Tensor, { a, b, factor }: LoraPair): void {
   const down = linear(tape, x, a);
   const scaled = scale(tape, down, factor);
   const changed = linear(tape, scaled, b, y);

@@ -15,7 +15,7 @@ import { configToGguf, ggufExtraTensors, ggufFamilyOf } from "./gguf-config.ts";
 import { ggufPlaces, invertRows, pickRows, rowLengthOf } from "./gguf-layout.ts";
 import { loadCheckpoint } from "./checkpoint.ts";
 import { loadGguf } from "./gguf.ts";
-import { addLora, loadAdapter, saveAdapter } from "./lora.ts";
+import { addLora, loadAdapter, saveAdapter } from "./lora/index.ts";
 import type { RopeScaling } from "./layers/rope-scaling.ts";
 import { disturbVectors, tinyVariants } from "./tiny.ts";
 

@@ -31,5 +31,18 @@ export { denseEmbedding, storedEmbedding, type Embedding } from "./layers/embedd
 export { denseLinear, packedLinear, type Linear } from "./layers/linear.ts";
 export { type Rope, type RopeRun } from "./layers/rope.ts";
 export { maximumPositions, type RopeScaling } from "./layers/rope-scaling.ts";
-export { addLora, loadAdapter, mergeLora, saveAdapter, type LoraOptions, type LoraPair } from "./lora.ts";
+export {
+  adapterTensors,
+  addLora,
+  loadAdapter,
+  loraFactor,
+  mergeInto,
+  mergeLora,
+  readAdapter,
+  replaceAdaptable,
+  saveAdapter,
+  setAdapters,
+  type LoraOptions,
+  type LoraPair,
+} from "./lora/index.ts";
 export { ggufFileOf, hasSafetensors } from "./model-files.ts";

@@ -4,6 +4,7 @@ import { join, resolve } from "node:path";
 import { checkArtifactPlace, hashInput, writeArtifact } from "../formats/manifest.ts";
 import { loadKernels } from "../kernels/index.ts";
 import {
+  adapterTensors,
   addLora,
   loadCheckpoint,
   makeTrainable,
@@ -126,7 +127,7 @@ export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
   const inputs = { model: await hashInput(options.model), data: await hashInput(options.data) };
   const pairs = addLora(kernels, decoder, options.lora, options.seed);
   const run = openRunDirectory(out, { ...shaping, until, inputs: [inputs.model.sha256, inputs.data.sha256] });
-  const trained = pairs.flatMap(({ a, b }) => [a, b]);
+  const trained = adapterTensors(pairs);
   makeTrainable(kernels, trained);
   const optimizer = createAdamW(kernels, trained, options.optimizer);
   const trainableParameters = trained.reduce((count, { data }) => count + data.length, 0);
@@ -185,7 +186,7 @@ export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
     return Promise.resolve(metrics);
   });
   if (merged !== undefined) {
-    mergeLora(kernels, decoder, pairs, options.lora);
+    mergeLora(kernels, decoder, pairs);
     await writeArtifact(merged, { kind: "checkpoint", ...artifact }, (directory) => {
       saveCheckpoint(directory, decoder, options.model);
       return Promise.resolve(metrics);

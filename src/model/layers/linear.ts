@@ -16,6 +16,8 @@ export interface Linear {
   apply(tape: Tape, x: Tensor, residual?: Tensor): Tensor;
   /** The same as products of dense matrices to be summed, for an output layer's loss; absent where weights are packed or a bias is there. */
   terms?(tape: Tape, x: Tensor): LogitTerm[];
+  /** The sum of the squares of each row of the weight [outputs], for DoRA; absent where weights are packed. */
+  squaredRowLengths?(): Float64Array;
 }
 
 /** A dense, trainable layer. */
@@ -29,7 +31,19 @@ export function denseLinear(weight: Tensor, bias?: Tensor): Linear {
     bias,
     apply: (tape, x, residual) => linear(tape, x, weight, residual, bias),
     ...(!bias && { terms: (_tape: Tape, x: Tensor) => [{ x, weight }] }),
+    squaredRowLengths: () => squaredRowLengths(weight),
   };
+}
+
+function squaredRowLengths({ data, shape }: Tensor): Float64Array {
+  const [outputs, inputs] = shape as [number, number];
+  const squares = new Float64Array(outputs);
+  for (let row = 0, i = 0; row < outputs; row++) {
+    let sum = 0;
+    for (const end = i + inputs; i < end; i++) sum += data[i]! * data[i]!;
+    squares[row] = sum;
+  }
+  return squares;
 }
 
 /** A layer for inference whose weights are packed once: floats or halves (equal to the bit to the dense layer) or low-bit. */

@@ -1,0 +1,119 @@
+// A frozen layer with an adapter beside it: plain LoRA (Hu et al., arXiv 2106.09685), or DoRA (arXiv 2402.09353), whose
+// rows are brought to trained lengths after the low-rank change. The base may be dense, packed or frozen.
+import {
+  columnsOf,
+  createTape,
+  dropout,
+  linear,
+  rowsOf,
+  scale,
+  scaleColumns,
+  type Tape,
+  type Tensor,
+} from "../../tensor/index.ts";
+import type { Linear } from "../layers/linear.ts";
+import type { LoraPair } from "./pair.ts";
+
+/** How inputs of an adapter are dropped: this share of them, by masks of this stream. */
+export interface LoraDropout {
+  rate: number;
+  seed: number;
+  stream: number;
+}
+
+/**
+ * Plain: base(x) + factor * (d(x) A^T) B^T, with d the dropout. DoRA: with the weight W + factor B A whose row o is made
+ * magnitude[o] long, only the low-rank part meeting d(x); how long the rows were counts as a constant in the gradient.
+ */
+export function loraLinear(base: Linear, pair: LoraPair, drop?: LoraDropout): Linear {
+  const { terms } = base;
+  const lowRank = (tape: Tape, x: Tensor): Tensor => {
+    const { randomKey } = tape.pass;
+    const dropped =
+      drop && drop.rate > 0 && randomKey !== undefined
+        ? dropout(tape, x, drop.rate, [drop.seed, randomKey, drop.stream])
+        : x;
+    const down = linear(tape, dropped, pair.a);
+    const scaled = scale(tape, down, pair.factor);
+    tape.give(down);
+    if (dropped !== x) tape.give(dropped);
+    return scaled;
+  };
+  const { magnitude } = pair;
+  const common = {
+    name: base.name,
+    outputs: base.outputs,
+    inputs: base.inputs,
+    weight: base.weight,
+    bias: base.bias,
+  };
+  if (magnitude) {
+    const lengths = rowLengths(base, pair);
+    return {
+      ...common,
+      apply(tape, x, residual) {
+        if (!pair.enabled) return base.apply(tape, x, residual);
+        const y = base.apply(tape, x);
+        const low = lowRank(tape, x);
+        const changed = linear(tape, low, pair.b, y);
+        tape.give(y, low);
+        const out = scaleColumns(tape, changed, magnitude, lengths(tape), base.bias, residual);
+        tape.give(changed);
+        return out;
+      },
+    };
+  }
+  return {
+    ...common,
+    apply(tape, x, residual) {
+      const y = base.apply(tape, x, residual);
+      if (!pair.enabled) return y;
+      const low = lowRank(tape, x);
+      const out = linear(tape, low, pair.b, y);
+      tape.give(y, low);
+      return out;
+    },
+    ...(terms && {
+      terms: (tape: Tape, x: Tensor) => [
+        ...terms(tape, x),
+        ...(pair.enabled ? [{ x: lowRank(tape, x), weight: pair.b }] : []),
+      ],
+    }),
+  };
+}
+
+/**
+ * The lengths of the rows of W + factor B A [outputs]. Of W only the lengths of its rows and the products W A^T are
+ * needed: |w + f b A|^2 = |w|^2 + 2 f b (A w) + f^2 b (A A^T) b. They are computed anew in each pass that trains A or B,
+ * and once where neither is trained.
+ */
+function rowLengths(base: Linear, { a, b, factor }: LoraPair): (tape: Tape) => Float64Array {
+  let held: Float64Array | undefined;
+  let squares: Float64Array | undefined;
+  return (tape) => {
+    const fixed = !a.requiresGrad && !b.requiresGrad;
+    if (fixed && held) return held;
+    const rank = rowsOf(a);
+    const inputs = columnsOf(a);
+    const { outputs, bias } = base;
+    const frozen = (squares ??= base.squaredRowLengths!());
+    // A tape of its own: this is no part of what is differentiated.
+    using aside = createTape(tape.kernels, { recording: false });
+    const products = base.apply(aside, a).data;
+    const gram = aside.take([rank, rank], "gram").data;
+    aside.kernels.matmul(gram, a.data, a.data, rank, rank, inputs, "nt", false);
+    const lengths = Float64Array.from({ length: outputs }, (_, output) => {
+      const shift = bias ? bias.data[output]! : 0;
+      let square = frozen[output]!;
+      for (let i = 0; i < rank; i++) {
+        const row = b.data[output * rank + i]! * factor;
+        let inner = 2 * (products[i * outputs + output]! - shift);
+        for (let j = 0; j < rank; j++) inner += gram[i * rank + j]! * b.data[output * rank + j]! * factor;
+        square += row * inner;
+      }
+      return Math.sqrt(Math.max(0, square));
+    });
+    held = fixed ? lengths : undefined;
+    return lengths;
+  };
+}
