@@ -27,17 +27,17 @@ for (const path of [values.folder, values.judge]) {
   if (!existsSync(path)) throw new Failure("input", `${path} is not there.`, "Give --folder and --judge.");
 }
 rmSync(values.out, { recursive: true, force: true });
-const stories = readStories(values.folder).map((text, index) => ({ id: `story-${index}`, text }));
-const held = stories.filter(({ id }) => splitOf(id, validationShare) === "validation").slice(0, written);
+const documents = readStories(values.folder).map((text, index) => ({ id: `story-${index}`, text }));
+const held = documents.filter(({ id }) => splitOf(id, validationShare) === "validation").slice(0, written);
 console.log(
-  `${stories.length} stories, ${(stories.reduce((sum, { text }) => sum + text.length, 0) / 1e6).toFixed(1)} M characters.`,
+  `${documents.length} stories, ${(documents.reduce((sum, { text }) => sum + text.length, 0) / 1e6).toFixed(1)} M characters.`,
 );
 
 const tokens = join(values.out, "tokens");
 await runJob(
   tokenize({
     documents: async function* () {
-      yield* stories;
+      yield* documents;
     },
     out: tokens,
     vocabSize: 2048,
@@ -86,10 +86,10 @@ console.log(
 );
 
 /** Of all tokens together, as the judge cuts them. */
-async function perplexity(judge: LanguageModel, texts: readonly string[]): Promise<number> {
+async function perplexity(scorer: LanguageModel, stories: readonly string[]): Promise<number> {
   let sum = 0;
   let count = 0;
-  for (const { logprobs } of await judge.score(texts)) {
+  for (const { logprobs } of await scorer.score(stories)) {
     for (const logprob of logprobs) {
       if (logprob === null) continue;
       sum -= logprob;
