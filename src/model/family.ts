@@ -42,6 +42,11 @@ export interface Family {
 
 const families: readonly Family[] = [internlm, internlm2, internlm3, llama, mistral, qwen2, qwen3];
 
+/** The names of all families. */
+export function familyNames(): string[] {
+  return families.map(({ name }) => name);
+}
+
 /** The family of that name. */
 export function familyOf(name: string): Family {
   const family = families.find((candidate) => candidate.name === name);

@@ -22,7 +22,7 @@ export {
   type DecoderParts,
   type Layer,
 } from "./decoder.ts";
-export { familyOf, parseConfig, type Family, type TensorNames } from "./family.ts";
+export { familyNames, familyOf, parseConfig, type Family, type TensorNames } from "./family.ts";
 export { ggufBytesInMemory, loadGguf } from "./gguf.ts";
 export { configFromGguf, configToGguf, ggufDifferences, ggufExtraTensors, ggufFamilyOf } from "./gguf-config.ts";
 export { ggufPlaces, invertRows, pickRows, rowLengthOf, type GgufPlace, type TensorRole } from "./gguf-layout.ts";
@@ -34,6 +34,7 @@ export { maximumPositions, type RopeScaling } from "./layers/rope-scaling.ts";
 export {
   adapterTensors,
   addLora,
+  attachAdapter,
   loadAdapter,
   loraFactor,
   mergeInto,

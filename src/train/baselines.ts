@@ -11,31 +11,35 @@ export interface Baselines {
 type Documents = Iterable<ArrayLike<number>>;
 
 /**
- * Counts the training documents and scores the validation documents.
+ * Counts the training documents, and scores others.
  * - unigram: (count + 1) / (tokens + V).
  * - trigram: P(c | a b) = (n(abc) - D) / n(ab) + gamma(ab) P(c | b), where P(c | b) and P(c) are of the same form on the
  *   number of different contexts to the left, P(c) falls back to 1 / V, D is D1, D2 or D3+ by the count, estimated from
  *   the counts of counts, and gamma makes each distribution sum to one.
- * @returns NaN for both where no validation document has two tokens.
+ * Scores are NaN where no document has two tokens.
  */
-export function ngramBaselines(train: Documents, validation: Documents, vocabSize: number): Baselines {
+export function countNgrams(train: Documents, vocabSize: number): { score(documents: Documents): Baselines } {
   const counts = countDocuments(train, vocabSize);
   const model = smooth(counts, vocabSize);
-  let tokens = 0;
-  let unigram = 0;
-  let trigram = 0;
-  for (const document of validation) {
-    // As in counting, a document's first token stands after a token that occurs nowhere else.
-    let context = document.length > 0 ? counts.bigrams.find(vocabSize, document[0]!) : -1;
-    for (let index = 1; index < document.length; index++) {
-      const [before, token] = [document[index - 1]!, document[index]!];
-      unigram -= Math.log((counts.unigrams[token]! + 1) / (counts.targets + vocabSize));
-      trigram -= Math.log(model.probability(context, before, token));
-      context = counts.bigrams.find(before, token);
-      tokens++;
-    }
-  }
-  return { unigram: unigram / tokens, trigram: trigram / tokens };
+  return {
+    score(documents) {
+      let tokens = 0;
+      let unigram = 0;
+      let trigram = 0;
+      for (const document of documents) {
+        // As in counting, a document's first token stands after a token that occurs nowhere else.
+        let context = document.length > 0 ? counts.bigrams.find(vocabSize, document[0]!) : -1;
+        for (let index = 1; index < document.length; index++) {
+          const [before, token] = [document[index - 1]!, document[index]!];
+          unigram -= Math.log((counts.unigrams[token]! + 1) / (counts.targets + vocabSize));
+          trigram -= Math.log(model.probability(context, before, token));
+          context = counts.bigrams.find(before, token);
+          tokens++;
+        }
+      }
+      return { unigram: unigram / tokens, trigram: trigram / tokens };
+    },
+  };
 }
 
 interface Counts {

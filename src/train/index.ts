@@ -28,3 +28,8 @@ export { alone, type Ranks } from "./ranks.ts";
 export { learningRateAt, scheduleOver, type Schedule, type ScheduleSettings } from "./schedule.ts";
 export { checkpointedLayers, meanLoss, runBatch, type PassOptions } from "./step.ts";
 export { train, type MetricsRow, type TrainerOptions, type TrainingResult } from "./trainer.ts";
+export { parseLengths, type LengthStage } from "./sources/lengths.ts";
+export { createMixSampler, type MixedSource, type MixOptions, type MixState } from "./sources/mix.ts";
+export { mixedTokens } from "./sources/objective.ts";
+export { openSources, parseSource, type OpenSources, type SourceSettings } from "./sources/open.ts";
+export { type ModelShape } from "./starting-model.ts";

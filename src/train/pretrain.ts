@@ -1,45 +1,45 @@
-// Pre-training: a fresh decoder on token shards, to a checkpoint directory.
+// Pre-training: a fresh decoder, or the weights of a checkpoint, on token shards, to a checkpoint directory.
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
-import { checkArtifactPlace, hashInput, readManifest, writeArtifact } from "../formats/manifest.ts";
-import { openTokens } from "../formats/token-shards.ts";
-import { loadKernels, type Kernels } from "../kernels/index.ts";
-import {
-  countParameters,
-  initializeDecoder,
-  makeTrainable,
-  namedTensors,
-  replaceLinears,
-  saveCheckpoint,
-  type Decoder,
-  type DecoderConfig,
-} from "../model/index.ts";
+import { checkArtifactPlace, hashInput, writeArtifact, type ManifestInput } from "../formats/manifest.ts";
+import type { TokenDocuments } from "../formats/token-shards.ts";
+import { loadKernels } from "../kernels/index.ts";
+import { makeTrainable, namedTensors, saveCheckpoint } from "../model/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
-import { createTape, type Tensor } from "../tensor/index.ts";
-import { loadTokenizer } from "../tokenizer/index.ts";
-import { createAdamW, createMuon, type Optimizer, type OptimizerOptions } from "./optimizer.ts";
-import { ngramBaselines } from "./baselines.ts";
-import { nextToken } from "./objective.ts";
+import { createTape } from "../tensor/index.ts";
+import { countNgrams, type Baselines } from "./baselines.ts";
+import { createOptimizer, type OptimizerSettings } from "./optimizer.ts";
 import { openRunDirectory } from "./run-directory.ts";
-import { createPretrainSampler, type DocumentSource, type WalkState } from "./sampler.ts";
 import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
 import { writeTrainingState } from "./snapshot.ts";
-import { meanLoss, runBatch } from "./step.ts";
+import { batchesOf, lengthsOver, stepsOf, type LengthStage } from "./sources/lengths.ts";
+import { createMixSampler, type MixOptions, type MixState } from "./sources/mix.ts";
+import { mixedTokens } from "./sources/objective.ts";
+import { openSources, trainingMix, type OpenSources, type SourceSettings } from "./sources/open.ts";
+import { validateAll, watchedBatches } from "./sources/validation.ts";
+import { checkpointModel, freshModel, type ModelShape } from "./starting-model.ts";
+import { runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
 import { train, type MetricsRow } from "./trainer.ts";
 
 /** What shapes a run besides its data and how long it goes on. */
 export interface PretrainSettings {
-  /** The shape of the model; what the tokenizer decides is filled in. */
-  model: Pick<DecoderConfig, "family" | "hiddenSize" | "layers" | "heads" | "kvHeads" | "intermediateSize">;
-  /** Longest piece of a document seen at once, in tokens; also the model's maximum positions. */
+  /** The shape of a fresh model. */
+  model: ModelShape;
+  /** Longest piece of a document seen at once, in tokens; also a fresh model's maximum positions. */
   length: number;
+  /** Shorter pieces for a beginning, none longer than `length`. Default: `length` all the time. */
+  lengths?: readonly LengthStage[];
   /** Tokens a batch, and batches a step. */
   batchTokens: number;
   accumulate: number;
+  /** Steps over which the batches of a step grow to `accumulate`. Default 0. */
+  batchWarmupSteps?: number;
+  /** The share of the layers whose activations are made again in the backward pass instead of being kept. Default 0. */
+  checkpointing?: number;
   schedule: ScheduleSettings;
-  optimizer: OptimizerOptions & { kind: "adamw" | "muon" };
+  optimizer: OptimizerSettings;
   /** Steps between looks at the validation split, and between snapshots. */
   validateEvery: number;
   snapshotEvery: number;
@@ -59,12 +59,17 @@ export const pretrainDefaults: PretrainSettings = {
 };
 
 export interface PretrainOptions extends Partial<PretrainSettings> {
-  /** A tokens directory. */
-  tokens: string;
+  /** A tokens directory, or several sources. */
+  tokens: string | readonly SourceSettings[];
+  /** A checkpoint directory whose weights training goes on from; its shape takes the place of `model`. */
+  from?: string;
   /** The checkpoint directory to write. */
   out: string;
-  /** How long to train: by steps, or by minutes from which the steps are reckoned once at the start. */
-  until: { steps: number } | { minutes: number };
+  /**
+   * How long to train: by steps, or by minutes from which the steps are reckoned once at the start; at most until the
+   * epochs of all sources are used up. "epochs": until they are.
+   */
+  until: { steps: number } | { minutes: number } | "epochs";
   /** Saves a snapshot and ends. */
   signal?: AbortSignal;
 }
@@ -73,161 +78,223 @@ export interface PretrainResult {
   parameters: number;
   steps: number;
   tokensPerSecond: number;
-  /** Nats a token on the whole validation split, and of counting models trained on the same tokens. */
+  /** Nats a token on the whole validation splits, the sources weighed as in training; and of counting models. */
   validationLoss: number;
   unigramLoss: number;
   trigramLoss: number;
+  /** Of each source by name. */
+  validationLosses: Record<string, number>;
   curve: MetricsRow[];
 }
 
-/** Validation batches looked at while training; the whole split is measured at the end. */
-const watchedBatches = 4;
+/** Validation batches looked at while training; the whole splits are measured at the end. */
+const watchedMost = 4;
 /** Of `minutes`, what the steps may take; the rest is for baselines, validation and snapshots. */
 const stepShare = 0.88;
+/** Tokens that the counting models are fitted to, at most: they take up to 100 bytes each. */
+const mostCountedTokens = 4_000_000;
 
 export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
   const options = { signal: new AbortController().signal, ...pretrainDefaults, ...given };
+  const { signal, out, tokens, from, ...shaping } = options;
+  const { until, accumulate, batchWarmupSteps = 0 } = options;
   const kernels = loadKernels();
-  checkArtifactPlace(options.out, "checkpoint");
-  readManifest(options.tokens, "tokens");
-  const tokenizer = loadTokenizer(options.tokens);
-  const trainSplit = openTokens(options.tokens, "train");
-  const validationSplit = openTokens(options.tokens, "validation");
-  try {
-    if (trainSplit.tokenizerId !== tokenizer.id || validationSplit.tokenizerId !== tokenizer.id) {
-      throw new Failure(
-        "input",
-        `${options.tokens} was made with another tokenizer than the one that is in it now.`,
-        "Make the directory again with `lianlu tokenize`.",
-      );
-    }
-    if (trainSplit.tokens - trainSplit.documents < 1 || validationSplit.tokens - validationSplit.documents < 1) {
-      throw new Failure(
-        "input",
-        `${options.tokens}: ${trainSplit.tokens} training and ${validationSplit.tokens} validation tokens are too few to train on.`,
-        "Use a larger corpus, or a larger --validation-share in `lianlu tokenize`.",
-      );
-    }
-    const config: DecoderConfig = {
-      ...options.model,
-      vocabSize: tokenizer.vocabSize,
-      headDim: options.model.hiddenSize / options.model.heads,
-      rmsNormEps: 1e-5,
-      ropeTheta: 10000,
-      maxPositions: options.length,
-      tieEmbeddings: false,
-      bosTokenId: tokenizer.bosId ?? tokenizer.eosId,
-      eosTokenIds: [...tokenizer.stopIds],
-      padTokenId: tokenizer.padId ?? tokenizer.eosId,
-      initializerRange: 0.02,
-    };
-    checkShape(config);
-    const parameters = countParameters(config);
-    yield {
-      type: "note",
-      text: `${config.family}, ${(parameters / 1e6).toFixed(2)} M parameters; ${trainSplit.tokens} training tokens.`,
-    };
+  checkArtifactPlace(out, "checkpoint");
+  const settings = typeof tokens === "string" ? [{ name: "tokens", tokens }] : tokens;
+  using sources = openSources(settings);
+  const { list, tokenizer } = sources;
+  checkLengths(options);
+  const { config, parameters, make } =
+    from === undefined
+      ? freshModel(options.model, tokenizer, options.length)
+      : checkpointModel(from, tokenizer, options.length);
+  const trainTokens = list.reduce((sum, { train: { tokens: count } }) => sum + count, 0);
+  yield {
+    type: "note",
+    text: `${config.family}, ${(parameters / 1e6).toFixed(2)} M parameters; ${trainTokens} training tokens.`,
+  };
+  if (list.length > 1) yield { type: "note", text: describeMix(sources) };
+  checkMemory(parameters);
 
-    checkMemory(parameters);
+  const inputs = await hashInputs(settings, from);
+  const run = openRunDirectory(out, { ...shaping, ...inputHashes(inputs, settings) });
+  const baselines = fitBaselines(sources, config.vocabSize);
+  yield {
+    type: "note",
+    text: `Validation loss to beat, nats a token: unigram ${baselines.unigram.toFixed(3)}, trigram ${baselines.trigram.toFixed(3)}.`,
+  };
+  const decoder = make(kernels, options.seed);
+  const trained = [...namedTensors(decoder).values()];
+  makeTrainable(kernels, trained);
+  const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer);
+  using tape = createTape(kernels, { recording: true });
 
-    const { signal, out, until, ...shaping } = options;
-    const tokensInput = await hashInput(options.tokens);
-    const run = openRunDirectory(out, { ...shaping, until, tokens: tokensInput.sha256 });
-    const decoder = initializeDecoder(kernels, config, options.seed);
-    const trained = [...namedTensors(decoder).values()];
-    makeTrainable(kernels, trained);
-    const optimizer = makeOptimizer(kernels, decoder, trained, options.optimizer);
-    using tape = createTape(kernels, { recording: true });
-
-    const samplerOptions = {
-      rows: options.batchTokens,
-      length: options.length,
-      seed: options.seed,
-      padId: config.padTokenId,
+  const mix = trainingMix(sources);
+  const mixOptions: MixOptions = {
+    rows: options.batchTokens,
+    lengthAt: () => options.length,
+    seed: options.seed,
+    padId: config.padTokenId,
+  };
+  const mostSteps = stepsInSources(sources, options);
+  if (run.steps === undefined) {
+    const sampler = createMixSampler(mix, mixOptions);
+    const pass = (): void => {
+      for (let i = 0; i < accumulate; i++) {
+        runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens, options);
+      }
     };
-    const baselines = ngramBaselines(documentsOf(trainSplit), documentsOf(validationSplit), config.vocabSize);
-    yield {
-      type: "note",
-      text: `Validation loss to beat, nats a token: unigram ${baselines.unigram.toFixed(3)}, trigram ${baselines.trigram.toFixed(3)}.`,
-    };
-    if (run.steps === undefined) {
-      const sampler = createPretrainSampler(trainSplit, samplerOptions);
-      const pass = (): void => {
-        for (let i = 0; i < options.accumulate; i++) runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens);
-      };
-      run.decideSteps(
-        "steps" in until ? until.steps : stepsWithin(until.minutes * 60_000 * stepShare, optimizer, pass),
-      );
-    }
-    const totalSteps = run.steps!;
-    const validation = wholeSplit(validationSplit, samplerOptions);
-    const result = yield* train({
-      name: "pretrain",
-      tape,
+    const wanted =
+      until === "epochs"
+        ? mostSteps
+        : "steps" in until
+          ? until.steps
+          : stepsWithin(until.minutes * 60_000 * stepShare, optimizer, pass);
+    run.decideSteps(Math.min(wanted, mostSteps));
+    if (wanted > mostSteps) yield { type: "note", text: `The sources are used up after ${mostSteps} steps.` };
+  }
+  const totalSteps = run.steps!;
+  const stages = options.lengths ?? [{ length: options.length, share: 1 }];
+  const lengthAt = lengthsOver(stages, batchesOf(totalSteps, accumulate, batchWarmupSteps));
+  const names = list.map(({ name }) => name);
+  const result = yield* train({
+    name: "pretrain",
+    tape,
+    decoder,
+    optimizer,
+    schedule: scheduleOver(totalSteps, options.schedule),
+    objective: mixedTokens(
       decoder,
-      optimizer,
-      schedule: scheduleOver(totalSteps, options.schedule),
-      objective: nextToken(decoder, (from) =>
-        createPretrainSampler(trainSplit, samplerOptions, from as WalkState | undefined),
-      ),
-      accumulate: options.accumulate,
-      validation: validation.slice(0, watchedBatches),
-      validateEvery: options.validateEvery,
-      workDirectory: run.path,
-      snapshotEvery: options.snapshotEvery,
-      signal,
-    });
-    const validationLoss = meanLoss(tape, decoder, validation);
+      names,
+      (state) => createMixSampler(mix, { ...mixOptions, lengthAt }, state as MixState | undefined),
+      options,
+    ),
+    accumulate,
+    validation: watchedBatches(list, mixOptions, watchedMost),
+    validateEvery: options.validateEvery,
+    workDirectory: run.path,
+    snapshotEvery: options.snapshotEvery,
+    signal,
+  });
+  const validation = validateAll(tape, decoder, list, mixOptions);
 
-    const artifact = {
-      kind: "checkpoint",
-      inputs: { tokens: tokensInput },
-      options: { ...shaping, until, steps: totalSteps, config },
-      seed: options.seed,
-    };
-    await writeArtifact(out, artifact, (directory) => {
-      saveCheckpoint(directory, decoder, options.tokens);
-      // Kept so that training can be taken up again, and compared.
-      writeTrainingState(join(directory, "training-state.safetensors"), optimizer, {
-        step: result.steps,
-        sampler: result.sampler,
-      });
-      copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl"));
-      return Promise.resolve({
-        parameters,
-        steps: result.steps,
-        trainLoss: result.lastLoss,
-        validationLoss,
-        unigramLoss: baselines.unigram,
-        trigramLoss: baselines.trigram,
-        tokensPerSecond: result.tokensPerSecond,
-      });
+  const figures = {
+    parameters,
+    steps: result.steps,
+    validationLoss: validation.total,
+    unigramLoss: baselines.unigram,
+    trigramLoss: baselines.trigram,
+    tokensPerSecond: result.tokensPerSecond,
+  };
+  const artifact = {
+    kind: "checkpoint",
+    inputs,
+    options: { ...shaping, sources: settings, steps: totalSteps, config },
+    seed: options.seed,
+  };
+  await writeArtifact(out, artifact, (directory) => {
+    saveCheckpoint(directory, decoder, sources.tokenizerDirectory);
+    // Kept so that training can be taken up again, and compared.
+    writeTrainingState(join(directory, "training-state.safetensors"), optimizer, {
+      step: result.steps,
+      sampler: result.sampler,
     });
-    run.remove();
-    return {
-      parameters,
-      steps: result.steps,
-      tokensPerSecond: result.tokensPerSecond,
-      validationLoss,
-      unigramLoss: baselines.unigram,
-      trigramLoss: baselines.trigram,
-      curve: result.curve,
-    };
-  } finally {
-    trainSplit.close();
-    validationSplit.close();
+    copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl"));
+    const bySource = Object.fromEntries(names.map((name) => [`validationLoss/${name}`, validation.bySource[name]!]));
+    return Promise.resolve({
+      ...figures,
+      trainLoss: result.lastLoss,
+      ...(names.length > 1 && bySource),
+    });
+  });
+  run.remove();
+  return { ...figures, validationLosses: validation.bySource, curve: result.curve };
+}
+
+function checkLengths({ length, lengths, batchTokens }: PretrainSettings): void {
+  const longest = Math.max(length, ...(lengths ?? []).map((stage) => stage.length));
+  if (longest > length) {
+    throw new Failure(
+      "usage",
+      `A stage has pieces of ${longest} tokens, and --length is ${length}.`,
+      `Give --length ${longest}.`,
+    );
+  }
+  const first = lengths?.[0]?.length;
+  if (first !== undefined && first > batchTokens) {
+    throw new Failure(
+      "usage",
+      `Pieces of ${first} tokens do not fit into batches of ${batchTokens}.`,
+      `Give --batch-tokens ${length} or more.`,
+    );
   }
 }
 
-function checkShape({ hiddenSize, heads, kvHeads, headDim }: DecoderConfig): void {
-  if (!Number.isInteger(headDim) || headDim % 2 !== 0) {
+function describeMix({ list }: OpenSources): string {
+  const parts = list.map(({ name, share, mostRows, train: { tokens: count, documents } }) => {
+    const epochs = mostRows / (count - documents);
+    const until = Number.isFinite(epochs) ? `, ${Number(epochs.toFixed(2))} epochs` : "";
+    return `${name} ${(100 * share).toFixed(1)}% (${count} tokens${until})`;
+  });
+  return `Sources: ${parts.join("; ")}.`;
+}
+
+/** The whole steps that the sources' epochs are enough for, at least one. Throws Failure("usage") where "epochs" has none. */
+function stepsInSources({ list }: OpenSources, options: PretrainOptions & PretrainSettings): number {
+  const rows = list.reduce((sum, { mostRows }) => sum + mostRows, 0);
+  if (rows === Infinity) {
+    if (options.until !== "epochs") return Infinity;
     throw new Failure(
       "usage",
-      `--hidden ${hiddenSize} over --heads ${heads} gives ${headDim} numbers a head; an even integer is needed.`,
+      `It is not said how long to train: the source ${list.find(({ mostRows }) => mostRows === Infinity)!.name} has no epochs.`,
+      "Give --steps, --minutes or --epochs.",
     );
   }
-  if (heads % kvHeads !== 0) {
-    throw new Failure("usage", `--heads ${heads} is not a multiple of --kv-heads ${kvHeads}.`);
+  const batches = Math.floor(rows / options.batchTokens);
+  return Math.max(1, stepsOf(batches, options.accumulate, options.batchWarmupSteps ?? 0));
+}
+
+type Inputs = Record<string, ManifestInput>;
+
+/** No source can be called so. */
+const startingCheckpoint = "starting checkpoint";
+
+async function hashInputs(settings: readonly SourceSettings[], from: string | undefined): Promise<Inputs> {
+  const inputs: Inputs = {};
+  for (const { name, tokens } of settings) inputs[name] = await hashInput(tokens);
+  if (from !== undefined) inputs[startingCheckpoint] = await hashInput(from);
+  return inputs;
+}
+
+/** What tells the run's inputs apart, wherever they lie. */
+function inputHashes(inputs: Inputs, settings: readonly SourceSettings[]): Record<string, unknown> {
+  return {
+    sources: settings.map(({ name, weight, epochs }) => ({ name, weight, epochs, sha256: inputs[name]!.sha256 })),
+    ...(inputs[startingCheckpoint] && { from: inputs[startingCheckpoint].sha256 }),
+  };
+}
+
+/** Counting models of all sources together, scored on each and weighed by their shares. */
+function fitBaselines({ list }: OpenSources, vocabSize: number): Baselines {
+  function* counted() {
+    for (const { share, train: documents } of list) yield* documentsOf(documents, share * mostCountedTokens);
+  }
+  const ngrams = countNgrams(counted(), vocabSize);
+  const total: Baselines = { unigram: 0, trigram: 0 };
+  for (const { share, validation } of list) {
+    const { unigram, trigram } = ngrams.score(documentsOf(validation, share * mostCountedTokens));
+    total.unigram += share * unigram;
+    total.trigram += share * trigram;
+  }
+  return total;
+}
+
+function* documentsOf(source: TokenDocuments, mostTokens: number): Generator<Uint16Array | Uint32Array> {
+  let left = mostTokens;
+  for (let index = 0; index < source.documents && left > 0; index++) {
+    const document = source.document(index);
+    left -= document.length;
+    yield document;
   }
 }
 
@@ -242,35 +309,4 @@ function checkMemory(parameters: number): void {
     `Training ${(parameters / 1e6).toFixed(0)} M parameters takes more than ${gibibytes(needed)} of memory; ${gibibytes(available)} are available.`,
     "Make the model smaller: --hidden, --layers, --intermediate.",
   );
-}
-
-/** Muon takes the matrices of the blocks; embedding, output layer and norms are AdamW's. */
-function makeOptimizer(
-  kernels: Kernels,
-  decoder: Decoder,
-  trained: readonly Tensor[],
-  options: PretrainSettings["optimizer"],
-): Optimizer {
-  if (options.kind === "adamw") return createAdamW(kernels, trained, options);
-  const matrices = new Set<Tensor>();
-  replaceLinears(decoder, (layer) => {
-    if (layer.weight) matrices.add(layer.weight);
-    return layer;
-  });
-  return createMuon(kernels, trained, options, matrices);
-}
-
-function* documentsOf(source: DocumentSource): Generator<Uint16Array | Uint32Array> {
-  for (let index = 0; index < source.documents; index++) yield source.document(index);
-}
-
-/** Every token of a split once, in batches; the last one is filled up from the start. */
-function wholeSplit(
-  source: DocumentSource & { tokens: number },
-  options: { rows: number; length: number; seed: number; padId: number },
-) {
-  const sampler = createPretrainSampler(source, options);
-  const batches = [];
-  while (sampler.state.epoch === 0) batches.push(sampler.next());
-  return batches;
 }
