@@ -24,6 +24,7 @@ export interface LoraDropout {
 /**
  * Plain: base(x) + factor * (d(x) A^T) B^T, with d the dropout. DoRA: with the weight W + factor B A whose row o is made
  * magnitude[o] long, only the low-rank part meeting d(x); how long the rows were counts as a constant in the gradient.
+ * Without `drop` it is a saved adapter.
  */
 export function loraLinear(base: Linear, pair: LoraPair, drop?: LoraDropout): Linear {
   const { terms } = base;
@@ -48,7 +49,7 @@ export function loraLinear(base: Linear, pair: LoraPair, drop?: LoraDropout): Li
     bias: base.bias,
   };
   if (magnitude) {
-    const lengths = rowLengths(base, pair);
+    const lengths = rowLengths(base, pair, drop === undefined);
     return {
       ...common,
       apply(tape, x, residual) {
@@ -84,14 +85,14 @@ export function loraLinear(base: Linear, pair: LoraPair, drop?: LoraDropout): Li
 
 /**
  * The lengths of the rows of W + factor B A [outputs]. Of W only the lengths of its rows and the products W A^T are
- * needed: |w + f b A|^2 = |w|^2 + 2 f b (A w) + f^2 b (A A^T) b. They are computed anew in each pass that trains A or B,
- * and once where neither is trained.
+ * needed: |w + f b A|^2 = |w|^2 + 2 f b (A w) + f^2 b (A A^T) b. They are computed anew in each pass, but once for a saved
+ * adapter that is not trained.
  */
-function rowLengths(base: Linear, { a, b, factor }: LoraPair): (tape: Tape) => Float64Array {
+function rowLengths(base: Linear, { a, b, factor }: LoraPair, saved: boolean): (tape: Tape) => Float64Array {
   let held: Float64Array | undefined;
   let squares: Float64Array | undefined;
   return (tape) => {
-    const fixed = !a.requiresGrad && !b.requiresGrad;
+    const fixed = saved && !a.requiresGrad && !b.requiresGrad;
     if (fixed && held) return held;
     const rank = rowsOf(a);
     const inputs = columnsOf(a);
