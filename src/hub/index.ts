@@ -6,6 +6,7 @@ import { getFromHub, parseHubName, type GetOptions } from "./hugging-face.ts";
 import { getFromNpm } from "./npm.ts";
 import { folderOf, modelsDir, type StoredModel } from "./store.ts";
 
+export { resolveWithAdapter } from "./adapter-base.ts";
 export { findModel, listModels, modelsDir, removeModel, resolveModel, type StoredModel } from "./store.ts";
 
 const npmPrefix = "npm:";

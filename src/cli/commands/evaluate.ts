@@ -2,7 +2,7 @@ import { evaluate, formatReport, type TaskSettings } from "../../evaluate/index.
 import { hashInput } from "../../formats/manifest.ts";
 import { runJob } from "../../protocol/index.ts";
 import { defineCommand } from "../command.ts";
-import { openModel } from "../open-model.ts";
+import { openModel, type OpenedModel } from "../open-model.ts";
 
 export default defineCommand({
   summary: "Measure a model by tasks, with confidence intervals, and compare it with another.",
@@ -72,7 +72,7 @@ export default defineCommand({
     try {
       const job = evaluate({
         model,
-        modelIdentity: await identify(target, opened, adapter),
+        modelIdentity: await identify(target, opened),
         tasks: options.task,
         settings,
         out: options.out,
@@ -90,11 +90,7 @@ export default defineCommand({
 });
 
 /** What tells a model apart: the hashes of its files; of a server only its address and name are known. */
-async function identify(
-  target: string,
-  { model, path }: Awaited<ReturnType<typeof openModel>>,
-  adapter: string | undefined,
-): Promise<string> {
+async function identify(target: string, { model, path, adapter }: OpenedModel): Promise<string> {
   if (path === undefined) return `${target} ${model.id}`;
   const paths = [path, ...(adapter === undefined ? [] : [adapter])];
   return (await Promise.all(paths.map(async (each) => (await hashInput(each)).sha256))).join("+");

@@ -2,7 +2,7 @@
 import { readdirSync, statSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { load, type LoadOptions } from "../../engine/index.ts";
-import { resolveModel } from "../../hub/index.ts";
+import { resolveModel, resolveWithAdapter } from "../../hub/index.ts";
 import { Failure } from "../../protocol/index.ts";
 import { defaultPort, serve, type ModelSource } from "../../serve/index.ts";
 import { defineCommand } from "../command.ts";
@@ -92,7 +92,8 @@ export default defineCommand({
   async run({ options, positionals, signal, report }) {
     const { port, host, adapter, adapters, tokenizer, draft, maxContext, threads, memoryLimit } = options;
     const note = (text: string): void => report({ type: "note", text });
-    const paths = positionals.map((each) => resolveModel(each));
+    const found = positionals.map((each) => resolveWithAdapter(each));
+    const paths = found.map(({ path }) => path);
     const [alone] = Object.entries({ adapter, tokenizer, draft }).find(([, value]) => value !== undefined) ?? [];
     if (paths.length > 1 && alone !== undefined) {
       throw new Failure(
@@ -101,10 +102,11 @@ export default defineCommand({
         "Serve the model alone, or load adapters by name with --adapters.",
       );
     }
-    const names = nameModels(positionals, paths, options.name);
+    const named = found.map(({ path, adapter: own }) => own ?? path);
+    const names = nameModels(positionals, named, options.name);
     const models = paths.map((path, index) =>
       modelSource(path, names[index]!, note, {
-        ...(adapter !== undefined && { adapter }),
+        ...adapterOf(adapter ?? found[index]!.adapter),
         ...(tokenizer !== undefined && { tokenizer }),
         ...(maxContext !== undefined && { maxContext }),
         ...(threads !== undefined && { threads }),
@@ -139,6 +141,10 @@ export default defineCommand({
     return { url: server.url, model: names[0] };
   },
 });
+
+function adapterOf(adapter: string | undefined): { adapter?: string } {
+  return adapter === undefined ? {} : { adapter };
+}
 
 /** What each model is called. Throws Failure("usage") where two have one name. */
 function nameModels(asked: readonly string[], paths: readonly string[], given: readonly string[]): string[] {
