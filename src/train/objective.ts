@@ -21,12 +21,19 @@ export interface PassResult {
 }
 
 export interface Objective<B = Batch> {
+  /** The names of all parts that passes give: needed where several ranks train. */
+  readonly partNames?: readonly string[];
   /** The walk through the data, from a place or from its start. Every rank walks the same way. */
   sampler(from: SamplerState | undefined): Sampler<B>;
   /** Rows of a batch: what speed is counted in. */
   tokens(batch: B): number;
   /** What the mean loss of a step is a mean over: trained tokens, or pairs. */
   weight(batch: B): number;
+  /**
+   * Work that cannot be done within a pass (answers are written, references scored): awaited before `run`, for the
+   * batches of this rank alone. `step` is counted from 0.
+   */
+  prepare?(tape: Tape, batch: B, step: number): Promise<void>;
   /** Forward and, where gradientScale is not 0, backward: gradients of gradientScale * sum of losses are added. */
   run(tape: Tape, batch: B, gradientScale: number): PassResult;
 }
