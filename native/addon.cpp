@@ -11,6 +11,7 @@ namespace lianlu {
 
 void defineMatmul(napi_env env, napi_value exports);
 void defineLowBit(napi_env env, napi_value exports);
+void defineFrozen(napi_env env, napi_value exports);
 void definePeak(napi_env env, napi_value exports);
 void defineMap(napi_env env, napi_value exports);
 void defineAttention(napi_env env, napi_value exports);
@@ -81,6 +82,7 @@ napi_value initialise(napi_env env, napi_value exports) {
     // One line a family.
     defineMatmul(env, exports);
     defineLowBit(env, exports);
+    defineFrozen(env, exports);
     definePeak(env, exports);
     defineAttention(env, exports);
     defineRows(env, exports);

@@ -16,10 +16,6 @@ constexpr long stepFloats = 8l << 20;
 constexpr long groupBytes = 640l << 10;
 /** Rows that are taken along all of k at once. */
 constexpr long wholeRows = least(tileRows, 10);
-/** Rows that are few enough to collide without harm. */
-constexpr long freeRows = 3;
-/** Bytes: rows a multiple of this apart collide in the first-level cache, where those of a tile are read side by side. */
-constexpr long collision = 2048;
 
 constexpr Tiles<RowsLie::along, WeightNumbers::f16> tilesOfF16;
 constexpr Tiles<RowsLie::along, WeightNumbers::bf16> tilesOfBf16;
@@ -144,8 +140,6 @@ long stepAlong(long m, long k) {
   return m <= wholeRows ? k : least(k, ceilDivide(ceilDivide(k, ceilDivide(k, stepDepth)), lanes) * lanes);
 }
 
-bool colliding(long m, long k) { return m > freeRows && k * (long)sizeof(float) % collision == 0; }
-
 // ---- the kernels ------------------------------------------------------------
 
 void matmul(float* out, const float* a, const float* b, long m, long n, long k, MatmulForm form, bool accumulate) {
@@ -248,6 +242,25 @@ void matmulPacked(
 }
 
 }  // namespace
+
+void multiplyPanels(
+    float* out, long outStep, const float* a, long aStep, float* panels, long m, long n, long depth, bool accumulate) {
+  run({.out = out,
+       .outStep = outStep,
+       .m = m,
+       .n = n,
+       .depth = depth,
+       .accumulate = accumulate,
+       .a = a,
+       .aStep = aStep,
+       .b = nullptr,
+       .bStep = 0,
+       .turned = false,
+       .panels = panels,
+       .numbers = WeightNumbers::f32,
+       .panelDepth = depth,
+       .copy = nullptr});
+}
 
 const MatmulKernels matmulKernels = {matmul, packWeight, packHalf, matmulPacked};
 

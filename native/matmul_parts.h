@@ -9,6 +9,10 @@ namespace lianlu::LIANLU_ISA {
 
 /** Multiply-adds below which waking other threads costs more than it brings. */
 constexpr long alone = 1l << 19;
+/** Rows that are few enough to collide without harm. */
+constexpr long freeRows = 3;
+/** Bytes: rows a multiple of this apart collide in the first-level cache, where those of a tile are read side by side. */
+constexpr long collision = 2048;
 /** Numbers along k that one packing task takes. */
 constexpr long packDepth = 64;
 /** Rows that are packed together: more could share one place of the first-level cache. */
@@ -19,6 +23,9 @@ constexpr Tiles<RowsLie::across> tilesAcross;
 
 constexpr long ceilDivide(long a, long b) { return (a + b - 1) / b; }
 constexpr long least(long a, long b) { return a < b ? a : b; }
+
+/** Whether m rows of k floats are better copied to lie otherwise. */
+constexpr bool colliding(long m, long k) { return m > freeRows && k * (long)sizeof(float) % collision == 0; }
 
 /** m rows in panels of at most tileRows, of heights that differ by one at most. */
 struct RowPanels {
@@ -73,6 +80,10 @@ inline void packAcross(float* packed, const float* a, long aStep, const RowPanel
 
 /** Spreads `rows` rows over `times` stretches of tiles. */
 inline Ahead aheadOf(const float* at, long step, long rows, long times) { return {at, step, ceilDivide(rows, times)}; }
+
+/** out[m,n] = or += A[m,depth] B[depth,n], B in panels of 32 columns, each `depth` deep, zeros behind the last column. */
+void multiplyPanels(
+    float* out, long outStep, const float* a, long aStep, float* panels, long m, long n, long depth, bool accumulate);
 
 /**
  * out[m,n] = or += A^T B, A [k,m], B [k,n]: the gradient of a weight. Few outputs, a long k.

@@ -93,6 +93,13 @@ LIANLU_INLINE vf loadHalfLevels(const uint8_t* p, int shift) {
   return {_mm512_cvtepi32_ps(_mm512_and_si512(bytes, _mm512_set1_epi32(15)))};
 }
 
+/** What the 16 halves of 8 bytes stand for in a table of 16 floats: of each byte the high half, then the low one. */
+LIANLU_INLINE vf lookUpHalves(vf table, const uint8_t* p) {
+  const __m128i bytes = _mm_loadl_epi64((const __m128i*)p), mask = _mm_set1_epi8(15);
+  const __m128i codes = _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(bytes, 4), mask), _mm_and_si128(bytes, mask));
+  return {_mm512_permutexvar_ps(_mm512_cvtepu8_epi32(codes), table.x)};
+}
+
 LIANLU_INLINE __m256 lowHalf(vf a) { return _mm512_castps512_ps256(a.x); }
 LIANLU_INLINE __m256 highHalf(vf a) { return _mm512_extractf32x8_ps(a.x, 1); }
 
@@ -178,6 +185,18 @@ LIANLU_INLINE vf loadHalfLevels(const uint8_t* p, int shift) {
   const __m256i mask = _mm256_set1_epi32(15);
   return {_mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srl_epi32(loadLevelsx8(p), count), mask)),
           _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srl_epi32(loadLevelsx8(p + 8), count), mask))};
+}
+
+LIANLU_INLINE __m256 lookUpx8(vf table, __m128i codes) {
+  // Of a code's four bits the permutation reads the lower three; the sign bit, once the fourth is there, chooses the half.
+  const __m256i wide = _mm256_cvtepu8_epi32(codes);
+  const __m256 low = _mm256_permutevar8x32_ps(table.low, wide), high = _mm256_permutevar8x32_ps(table.high, wide);
+  return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(wide, 28)));
+}
+LIANLU_INLINE vf lookUpHalves(vf table, const uint8_t* p) {
+  const __m128i bytes = _mm_loadl_epi64((const __m128i*)p), mask = _mm_set1_epi8(15);
+  const __m128i codes = _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(bytes, 4), mask), _mm_and_si128(bytes, mask));
+  return {lookUpx8(table, codes), lookUpx8(table, _mm_srli_si128(codes, 8))};
 }
 
 LIANLU_INLINE __m256 lowHalf(vf a) { return a.low; }
@@ -279,6 +298,12 @@ LIANLU_INLINE vf floatsOf(uint8x16_t bytes) {
 LIANLU_INLINE vf loadLevels(const uint8_t* p) { return floatsOf(vld1q_u8(p)); }
 LIANLU_INLINE vf loadHalfLevels(const uint8_t* p, int shift) {
   return floatsOf(vandq_u8(vshlq_u8(vld1q_u8(p), vdupq_n_s8((int8_t)-shift)), vdupq_n_u8(15)));
+}
+LIANLU_INLINE vf lookUpHalves(vf table, const uint8_t* p) {
+  float numbers[lanes], found[lanes];
+  store(numbers, table);
+  for (int i = 0; i < lanes; i++) found[i] = numbers[p[i / 2] >> (i % 2 == 0 ? 4 : 0) & 15];
+  return load(found);
 }
 
 #else
@@ -394,6 +419,9 @@ LIANLU_INLINE vf loadLevels(const uint8_t* p) {
 }
 LIANLU_INLINE vf loadHalfLevels(const uint8_t* p, int shift) {
   return each([=](int i) { return (float)(p[i] >> shift & 15); });
+}
+LIANLU_INLINE vf lookUpHalves(vf table, const uint8_t* p) {
+  return each([&](int i) { return table.x[p[i / 2] >> (i % 2 == 0 ? 4 : 0) & 15]; });
 }
 
 #endif

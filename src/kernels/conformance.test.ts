@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { attentionCases } from "./cases/attention.ts";
 import { cacheCases } from "./cases/cache.ts";
 import type { CaseFamily, Numbers } from "./cases/case.ts";
+import { frozenCases } from "./cases/frozen.ts";
 import { lowBitCases } from "./cases/lowbit.ts";
 import { matmulCases } from "./cases/matmul.ts";
 import { rowCases } from "./cases/rows.ts";
@@ -16,6 +17,7 @@ import { loadKernels, machine, setThreads } from "./index.ts";
 const families: Record<string, CaseFamily> = {
   matmul: matmulCases,
   lowBit: lowBitCases,
+  frozen: frozenCases,
   attention: attentionCases,
   cache: cacheCases,
   rows: rowCases,

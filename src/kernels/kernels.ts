@@ -77,6 +77,27 @@ export interface PackedWeight {
   readonly data: Uint8Array | Uint16Array | Floats;
 }
 
+/** What a frozen weight may lie in. */
+export type FrozenScheme = "nf4" | "f32" | HalfType | WeightScheme;
+
+/**
+ * Weights [outputs, inputs] that are never trained: a checkpoint's own bytes, row after row of outputs, or NF4. They may lie
+ * in a mapped file, at any address. Unlike a `PackedWeight` they are multiplied both ways, by decoding a part at a time.
+ *
+ * nf4 is what bitsandbytes stores with double quantization, in one array: codes of 4 bits, two a byte, the first in the
+ * high half; a code of 8 bits for each 64 weights' scale, counted over the whole weight; a float32 factor for each 256 of
+ * these; the scales' mean as float32. A weight is table[code] * (map[code of the scale] * factor + mean).
+ */
+export interface FrozenWeight {
+  readonly scheme: FrozenScheme;
+  readonly outputs: number;
+  readonly inputs: number;
+  readonly data: Uint8Array;
+}
+
+/** Which way a frozen weight is multiplied. nt: x [rows, inputs] W^T; nn: x [rows, outputs] W. */
+export type FrozenForm = "nt" | "nn";
+
 /** Numbers of a key-value cache. int8 and int4 are levels with a scale and a zero for each head and token. */
 export type KvType = "f32" | "f16" | "bf16" | "int8" | "int4";
 
@@ -164,6 +185,15 @@ export interface Kernels {
   packAffine(weights: AffineWeights, outputs: number, inputs: number): PackedWeight;
   /** out[rows, outputs] = x[rows, inputs] weight^T. Low-bit weights meet activations rounded to int8 in blocks of 32 (scale amax/127). */
   matmulPacked(out: Floats, x: Floats, weight: PackedWeight, rows: number): void;
+  /**
+   * nt: out[rows, outputs] = or += x[rows, inputs] W^T; nn: out[rows, inputs] = or += x[rows, outputs] W. Equal to the bit to
+   * `matmul` by the weight's numbers as floats, which are decoded a part at a time and never whole.
+   */
+  matmulFrozen(out: Floats, x: Floats, weight: FrozenWeight, rows: number, form: FrozenForm, accumulate: boolean): void;
+  /** out[rows, inputs] = rows of the weight from firstRow on, as floats. */
+  decodeFrozen(out: Floats, weight: FrozenWeight, firstRow: number, rows: number): void;
+  /** Floats [outputs, inputs] to NF4 with double quantization. */
+  quantizeNf4(weight: Floats, outputs: number, inputs: number): FrozenWeight;
   /** Floats to ggml blocks; length is a multiple of 32. */
   quantize(blocks: Uint8Array, x: Floats, scheme: EncodedScheme): void;
   /** Blocks to floats, as ggml does it; length is a multiple of the block's 32 or 256. */

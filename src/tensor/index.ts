@@ -6,6 +6,7 @@ export { addBias } from "./ops/bias.ts";
 export { linearCrossEntropy } from "./ops/cross-entropy.ts";
 export { dropout, type MaskKey } from "./ops/dropout.ts";
 export { embedding } from "./ops/embedding.ts";
+export { frozenLinear } from "./ops/frozen.ts";
 export { linear } from "./ops/linear.ts";
 export { logitRows, logitsBackward, logitsOf, rowsBetween, vocabOf, type LogitTerm } from "./ops/logits.ts";
 export { rmsNorm } from "./ops/rms-norm.ts";

@@ -70,7 +70,7 @@ const halvesAt: Record<WeightScheme, readonly number[]> = {
 };
 
 /** Every byte pattern of the weights, the lowest int8 too, which `quantize` never writes; scales of every kind but NaN. */
-function anyBlocks(weights: number, scheme: WeightScheme): Uint8Array {
+export function anyBlocks(weights: number, scheme: WeightScheme): Uint8Array {
   const { elements, bytes: each } = blockShapes[scheme];
   const random = seededNumbers(weights / elements);
   const blocks = Uint8Array.from({ length: (weights / elements) * each }, () => random.integer(256));

@@ -131,22 +131,22 @@ function checkBlocks(kernel: string, blocks: Uint8Array, x: Floats, scheme: Weig
   checkLength(kernel, "blocks", blocks, (x.length / elements) * bytes);
 }
 
-function checkBytes(kernel: string, name: string, array: Uint8Array): void {
+export function checkBytes(kernel: string, name: string, array: Uint8Array): void {
   if (!(array instanceof Uint8Array)) throw new RangeError(`${kernel}: ${name} must be a Uint8Array`);
 }
 
-function checkOneOf(kernel: string, name: string, value: string, allowed: readonly string[]): void {
+export function checkOneOf(kernel: string, name: string, value: string, allowed: readonly string[]): void {
   if (!allowed.includes(value)) {
     throw new RangeError(`${kernel}: ${name} is '${value}', expected one of: ${allowed.join(", ")}`);
   }
 }
 
-function checkMultiple(kernel: string, name: string, value: number, of: number): void {
+export function checkMultiple(kernel: string, name: string, value: number, of: number): void {
   if (value % of !== 0) throw new RangeError(`${kernel}: ${name} is ${value}, expected a multiple of ${of}`);
 }
 
 /** Products read their inputs while they write `out`: these must not share memory. */
-function checkApart(kernel: string, out: Floats, inputs: Record<string, Numbers>): void {
+export function checkApart(kernel: string, out: Floats, inputs: Record<string, Numbers>): void {
   for (const name in inputs) {
     const input = inputs[name]!;
     if (out.buffer !== input.buffer || out.length === 0 || input.length === 0) continue;

@@ -4,6 +4,7 @@ import { checkInteger } from "../checks/common.ts";
 import { isHalf } from "../checks/half.ts";
 import { addon } from "./addon.ts";
 import { attention, attentionBackward, attentionPaged, cacheWrite } from "./attention.ts";
+import { decodeFrozen, matmulFrozen, quantizeNf4 } from "./frozen.ts";
 import { dequantize, matmulPackedLowBit, packAffine, packQuantized, quantize } from "./lowbit.ts";
 import { matmul, matmulPackedFloats, packHalf, packWeight } from "./matmul.ts";
 import {
@@ -39,6 +40,9 @@ export const nativeKernels: Kernels = {
     const multiply = weight.scheme === "f32" || isHalf(weight) ? matmulPackedFloats : matmulPackedLowBit;
     multiply(out, x, weight, rows);
   },
+  matmulFrozen,
+  decodeFrozen,
+  quantizeNf4,
   quantize,
   dequantize,
   attention,

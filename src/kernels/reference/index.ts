@@ -3,6 +3,7 @@ import type { Kernels } from "../kernels.ts";
 import { isHalf } from "../checks/half.ts";
 import { attention, attentionBackward } from "./attention.ts";
 import { matmulHalf, packHalf } from "./half.ts";
+import { decodeFrozen, matmulFrozen, quantizeNf4 } from "./frozen.ts";
 import { dequantize, matmulPacked, packAffine, packQuantized, quantize } from "./lowbit.ts";
 import { matmul, packWeight } from "./matmul.ts";
 import { attentionPaged, cacheWrite } from "./paged.ts";
@@ -32,6 +33,9 @@ export const referenceKernels: Kernels = {
   packHalf,
   matmulPacked: (out, x, weight, rows) =>
     isHalf(weight) ? matmulHalf(out, x, weight, rows) : matmulPacked(out, x, weight, rows),
+  matmulFrozen,
+  decodeFrozen,
+  quantizeNf4,
   quantize,
   dequantize,
   attention,

@@ -1,12 +1,17 @@
 // The output layer's products, for a few rows at a time: logits are never whole. Shared by the losses over them.
-import type { Floats, Kernels } from "../../kernels/kernels.ts";
+import type { Floats, FrozenWeight, Kernels } from "../../kernels/kernels.ts";
 import { columnsOf, rowsOf, type Tensor } from "../tensor.ts";
 import type { Tape } from "../tape.ts";
 
 /** One product of the sum that makes the logits: x [rows, dim] times weight [vocab, dim] transposed. */
 export interface LogitTerm {
   x: Tensor;
-  weight: Tensor;
+  /** A frozen one gets no gradient. */
+  weight: Tensor | FrozenWeight;
+}
+
+function isFrozen(weight: Tensor | FrozenWeight): weight is FrozenWeight {
+  return "scheme" in weight;
 }
 
 /** Numbers of logits held at once: 4 MiB of float32. */
@@ -19,7 +24,8 @@ export function logitRows(rows: number, vocab: number): number {
 
 /** Words of the vocabulary. */
 export function vocabOf(terms: readonly LogitTerm[]): number {
-  return rowsOf(terms[0]!.weight);
+  const { weight } = terms[0]!;
+  return isFrozen(weight) ? weight.outputs : rowsOf(weight);
 }
 
 /** Rows begin..end of x. */
@@ -36,8 +42,9 @@ export function logitsOf(
   end: number,
 ): void {
   for (const [index, { x, weight }] of terms.entries()) {
-    const dim = columnsOf(x);
-    kernels.matmul(logits, rowsBetween(x, begin, end), weight.data, end - begin, rowsOf(weight), dim, "nt", index > 0);
+    const rows = rowsBetween(x, begin, end);
+    if (isFrozen(weight)) kernels.matmulFrozen(logits, rows, weight, end - begin, "nt", index > 0);
+    else kernels.matmul(logits, rows, weight.data, end - begin, rowsOf(weight), columnsOf(x), "nt", index > 0);
   }
 }
 
@@ -57,6 +64,12 @@ export function logitsBackward(
   const count = end - begin;
   for (const [index, { x, weight }] of terms.entries()) {
     const inputGradient = inputGradients[index];
+    if (isFrozen(weight)) {
+      if (inputGradient) {
+        kernels.matmulFrozen(rowsBetween(inputGradient, begin, end), gradient, weight, count, "nn", false);
+      }
+      continue;
+    }
     const dim = columnsOf(x);
     const vocab = rowsOf(weight);
     if (inputGradient) {
