@@ -1,6 +1,7 @@
 // JSON Lines: one JSON value a line, strict UTF-8. A bad line is returned as an error with its place, never skipped.
 // Knows nothing of what the values mean.
 import { closeSync, createReadStream, openSync, writeSync } from "node:fs";
+import { createGunzip } from "node:zlib";
 
 /** Longest line that is read unless told otherwise: a document of 16 MiB is a book; more is a broken file. */
 export const MAX_LINE_BYTES = 16 * 1024 * 1024;
@@ -40,7 +41,7 @@ export function parseJsonBytes(bytes: Uint8Array): { value: unknown; error?: und
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /**
- * Reads a file of JSON lines in constant memory. Blank lines are no records and are passed over; a byte order mark at
+ * Reads a file of JSON lines, also gzipped (.gz), in constant memory. Blank lines are no records and are passed over; a byte order mark at
  * the start and carriage returns at line ends are allowed.
  * @throws the file system's error where the file cannot be read; never for what is in it.
  */
@@ -75,7 +76,7 @@ export async function* readJsonLines(
     return result;
   };
 
-  for await (const chunk of createReadStream(path, { highWaterMark: READ_BYTES }) as AsyncIterable<Buffer>) {
+  for await (const chunk of openBytes(path)) {
     let start = 0;
     for (;;) {
       const end = chunk.indexOf(NEWLINE, start);
@@ -89,6 +90,14 @@ export async function* readJsonLines(
   }
   const last = take();
   if (last !== undefined) yield last;
+}
+
+function openBytes(path: string): AsyncIterable<Buffer> {
+  const stream = createReadStream(path, { highWaterMark: READ_BYTES });
+  if (!path.endsWith(".gz")) return stream as AsyncIterable<Buffer>;
+  const unpacked = createGunzip({ chunkSize: READ_BYTES });
+  stream.on("error", (error) => unpacked.destroy(error));
+  return stream.pipe(unpacked) as AsyncIterable<Buffer>;
 }
 
 function parseLine(

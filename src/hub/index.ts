@@ -7,6 +7,7 @@ import { getFromNpm } from "./npm.ts";
 import { folderOf, modelsDir, type StoredModel } from "./store.ts";
 
 export { resolveWithAdapter } from "./adapter-base.ts";
+export { getDataset, parseDatasetName, type DatasetName, type DatasetOptions, type FetchedDataset } from "./dataset.ts";
 export { findModel, listModels, modelsDir, removeModel, resolveModel, type StoredModel } from "./store.ts";
 
 const npmPrefix = "npm:";

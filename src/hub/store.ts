@@ -150,7 +150,7 @@ export function checkRoom(bytes: number, directory: string): void {
   const gigabytes = (count: number): string => `${(count / 1e9).toFixed(1)} GB`;
   throw new Failure(
     "environment",
-    `The model takes ${gigabytes(bytes)}, and ${directory} has room for ${gigabytes(free)}.`,
+    `It takes ${gigabytes(bytes)}, and ${directory} has room for ${gigabytes(free)}.`,
     "Free room (`lianlu model remove NAME`), or keep models elsewhere with LIANLU_CACHE.",
   );
 }

@@ -67,6 +67,11 @@ function readMessage(entry: RawRecord, place: string, nextId: () => string): Dia
   const contentField = ["content", "value", "text"].find((name) => entry[name] !== undefined) ?? "content";
   const { text, calls } = readContent(entry[contentField], `${place}.${contentField}`, nextId);
   const loss = readLoss(entry, place);
+  if (loss === true && part !== "assistant" && part !== "call")
+    throw new RecordFault(
+      place,
+      `only what the assistant says is learnt, and this is marked to be learnt from ${written}`,
+    );
   const shared = { ...(loss !== undefined && { loss }) };
   if (part === "call") {
     const { thought, rest } = splitThought(text);
