@@ -1,6 +1,7 @@
 // The matmul family for JavaScript. Arguments in the order of the native functions.
 #include "binding.h"
 #include "matmul.h"
+#include "matmul_bf16.h"
 
 namespace lianlu {
 
@@ -12,6 +13,15 @@ void defineMatmul(napi_env env, napi_value exports) {
     const long m = arguments.integer(), n = arguments.integer(), k = arguments.integer();
     const MatmulForm form = static_cast<MatmulForm>(arguments.integer());
     matmulKernels().matmul(out, a, b, m, n, k, form, arguments.flag());
+  });
+  define(env, exports, "matmulBf16", [](Arguments& arguments) {
+    float* out = arguments.floats();
+    const float* a = arguments.floats();
+    const float* b = arguments.floats();
+    const long m = arguments.integer(), n = arguments.integer(), k = arguments.integer();
+    const MatmulForm form = static_cast<MatmulForm>(arguments.integer());
+    if (bf16Kernels().matmul == nullptr) throw std::runtime_error("this instruction set has no products of bfloat16");
+    bf16Kernels().matmul(out, a, b, m, n, k, form, arguments.flag());
   });
   define(env, exports, "packWeight", [](Arguments& arguments) {
     float* packed = arguments.floats();

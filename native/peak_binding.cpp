@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "binding.h"
+#include "matmul_bf16.h"
 #include "peak.h"
 
 namespace lianlu {
@@ -45,6 +46,10 @@ double memoryPeak() {
 
 void definePeak(napi_env env, napi_value exports) {
   defineNumber(env, exports, "peakF32", [](Arguments&) { return best(attempts, [] { return peakKernels().f32(rounds); }); });
+  defineNumber(env, exports, "peakBf16", [](Arguments&) {
+    if (bf16Kernels().peak == nullptr) throw std::runtime_error("this instruction set has no products of bfloat16");
+    return best(attempts, [] { return bf16Kernels().peak(rounds); });
+  });
   defineNumber(env, exports, "peakInt8", [](Arguments&) { return best(attempts, [] { return peakKernels().int8(rounds); }); });
   defineNumber(env, exports, "peakMemory", [](Arguments&) { return memoryPeak(); });
 }

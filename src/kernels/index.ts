@@ -7,6 +7,7 @@ import { referenceKernels } from "./reference/index.ts";
 
 export * from "./kernels.ts";
 export { mapFile } from "./map-file.ts";
+export { precisionMissing, precisions, withPrecision, type Precision } from "./precision.ts";
 
 /** The kernels of this name. The native ones throw a Failure where they are not built. */
 export function loadKernels(name: "native" | "reference" = "native"): Kernels {
@@ -27,16 +28,18 @@ export function machine(): { isa: string; features: string[]; threads: number } 
   return { isa, features: features.split(" ").filter(Boolean), threads: threads() };
 }
 
-/** GFLOP/s of float32 multiply-adds, GOP/s of int8 products, or GB/s read from memory. */
-export type PeakKind = "f32" | "int8" | "memory";
+/** GFLOP/s of multiply-adds of float32 or bfloat16 (see `precisionMissing`), GOP/s of int8 products, or GB/s read. */
+export type PeakKind = "f32" | "bf16" | "int8" | "memory";
+
+const peakFunctions = { f32: "peakF32", bf16: "peakBf16", int8: "peakInt8", memory: "peakMemory" } as const;
 
 /** The most that this machine does on so many threads, measured now, in about 0.1 to 0.5 seconds. For benchmarks. */
 export function measurePeak(kind: PeakKind, threads: number): number {
-  const native = addon<Record<"peakF32" | "peakInt8" | "peakMemory", () => number>>();
+  const native = addon<Record<(typeof peakFunctions)[PeakKind], () => number>>();
   const before = native.threads();
   setThreads(threads);
   try {
-    return native[({ f32: "peakF32", int8: "peakInt8", memory: "peakMemory" } as const)[kind]]();
+    return native[peakFunctions[kind]]();
   } finally {
     setThreads(before);
   }

@@ -20,7 +20,7 @@ interface Functions {
 }
 
 /** The numbers of native/matmul.h. */
-const formNumbers: Record<MatmulForm, number> = { nn: 0, nt: 1, tn: 2 };
+export const formNumbers: Record<MatmulForm, number> = { nn: 0, nt: 1, tn: 2 };
 const weightNumbers = { f32: 0, f16: 1, bf16: 2 } as const;
 const panelColumns = 32;
 
