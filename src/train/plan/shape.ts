@@ -1,0 +1,129 @@
+// What a run of training is made of, as far as its memory and its time go; and the same run over counting kernels.
+import type { FrozenScheme, Kernels } from "../../kernels/kernels.ts";
+import {
+  adapterTensors,
+  addLora,
+  buildDecoder,
+  makeTrainable,
+  namedTensors,
+  type DecoderConfig,
+  type LoraOptions,
+} from "../../model/index.ts";
+import { createTape, sizeOf, tensor } from "../../tensor/index.ts";
+import { createAverages } from "../averages.ts";
+import { createBatch, placeDocument, type Batch } from "../batch.ts";
+import { createOptimizer, type OptimizerSettings } from "../optimizer.ts";
+import { runBatch } from "../step.ts";
+import { createShadow, type Call, type Shadow } from "./shadow.ts";
+
+/** A run of training, before any of it is there. */
+export interface TrainingShape {
+  config: DecoderConfig;
+  /** Rows of a batch, and batches of a step. */
+  batchTokens: number;
+  accumulate: number;
+  /** Longest piece of a document. */
+  length: number;
+  optimizer: OptimizerSettings;
+  /** The share of the layers whose activations are made again in the backward pass. */
+  checkpointing?: number;
+  /** Exponential averages of the weights are kept. */
+  averages?: boolean;
+  /** Adapters are trained in place of the weights. */
+  lora?: LoraOptions;
+  /** How the weights lie that adapters stand beside; default dense float32. */
+  base?: BaseWeights;
+  /** A batch of the data; default: as many pieces of `length` as there is room for. */
+  batch?: Batch;
+}
+
+/** Schemes of the linear layers, and of the embedding and the output layer. */
+export interface BaseWeights {
+  layers: FrozenScheme;
+  tables: FrozenScheme;
+}
+
+export interface ShadowRun {
+  shadow: Shadow;
+  /** Bytes, by what they are for. */
+  weights: number;
+  gradients: number;
+  moments: number;
+  averages: number;
+  /** Activations and their gradients, at their most. */
+  activations: number;
+  /** Of what a snapshot holds. */
+  state: number;
+  trainedParameters: number;
+  /** Calls of a pass over a batch, of the update, and of a pass without backward. */
+  pass: Call[];
+  update: Call[];
+  validation: Call[];
+}
+
+/** Runs the shape over counting kernels. */
+export function runShadow(like: Kernels, shape: TrainingShape): ShadowRun {
+  const shadow = createShadow(like);
+  const { kernels } = shadow;
+  const marks: number[] = [];
+  const mark = (): number => {
+    const before = marks.at(-1) ?? 0;
+    marks.push(shadow.bytes);
+    return shadow.bytes - before;
+  };
+  const decoder = buildDecoder(kernels, shape.config, {
+    tensor: (name, extents) => tensor(kernels.allocate(sizeOf(extents)), extents, name),
+  });
+  const weights = mark();
+  const trained = shape.lora
+    ? adapterTensors(addLora(kernels, decoder, shape.lora, 1))
+    : [...namedTensors(decoder).values()];
+  const adapters = mark();
+  makeTrainable(kernels, trained);
+  const gradients = mark();
+  const optimizer = createOptimizer(kernels, decoder, trained, shape.optimizer);
+  const averages = shape.averages ? createAverages(kernels, trained, 0.999) : undefined;
+  const state = [...trained, ...optimizer.state, ...(averages?.state ?? [])];
+  const averageBytes = (averages?.state ?? []).reduce((sum, { data }) => sum + data.byteLength, 0);
+  const moments = mark() - averageBytes;
+
+  using tape = createTape(kernels, { recording: true });
+  const batch = shape.batch ?? fullBatch(shape);
+  const pass = (gradientScale: number): Call[] => {
+    shadow.takeCalls();
+    tape.pass.randomKey = gradientScale === 0 ? undefined : 1;
+    runBatch(tape, decoder, batch, gradientScale, shape);
+    return shadow.takeCalls();
+  };
+  const first = pass(1);
+  // A later pass of a step adds to the gradients: it may take other buffers.
+  const later = pass(1);
+  const validation = pass(0);
+  optimizer.step(1, 0);
+  averages?.update(1);
+  const update = shadow.takeCalls();
+  return {
+    shadow,
+    weights: weights + adapters,
+    gradients,
+    moments,
+    averages: averageBytes,
+    activations: mark(),
+    state: state.reduce((sum, { data }) => sum + data.byteLength, 0),
+    trainedParameters: trained.reduce((sum, { data }) => sum + data.length, 0),
+    pass: shape.accumulate > 1 ? later : first,
+    update,
+    validation,
+  };
+}
+
+/** A batch in which all pieces are as long as they may be. */
+function fullBatch({ batchTokens, length }: TrainingShape): Batch {
+  const batch = createBatch(batchTokens, 0);
+  const zeros = new Int32Array(length);
+  for (let row = 0; row < batchTokens; row += length) {
+    const piece = zeros.subarray(0, Math.min(length, batchTokens - row));
+    placeDocument(batch, row, piece, piece);
+  }
+  return batch;
+}
