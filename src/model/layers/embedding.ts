@@ -1,4 +1,5 @@
 // The embedding table: dense, or in the bits of its file, of which only the rows asked for are decoded.
+import type { FrozenWeight } from "../../kernels/kernels.ts";
 import { embedding, type Tape, type Tensor } from "../../tensor/index.ts";
 
 export interface Embedding {
@@ -6,6 +7,8 @@ export interface Embedding {
   readonly name: string;
   /** The table [vocab, hidden], where it is held as floats. */
   readonly weight: Tensor | undefined;
+  /** The table that is never trained, where there is one: see `frozenEmbedding`. */
+  readonly frozen?: FrozenWeight;
   /** What the table takes of memory. */
   readonly bytes: number;
   /** ids [rows] -> [rows, hidden]. */

@@ -5,15 +5,11 @@ import { frozenLinear as frozenLinearOp, type Tape, type Tensor } from "../../te
 import type { Embedding } from "./embedding.ts";
 import type { Linear } from "./linear.ts";
 
-export interface FrozenLinear extends Linear {
-  readonly frozen: FrozenWeight;
-}
-
 /** Numbers that are decoded at once where a whole weight is gone through: 4 MiB of float32. */
 const chunkNumbers = 1 << 20;
 
 /** A layer by a frozen weight; equal to the bit to the dense layer of the weight's numbers. `name` is without ".weight". */
-export function frozenLinear(kernels: Kernels, name: string, frozen: FrozenWeight, bias?: Tensor): FrozenLinear {
+export function frozenLinear(kernels: Kernels, name: string, frozen: FrozenWeight, bias?: Tensor): Linear {
   const { outputs, inputs } = frozen;
   return {
     name,
@@ -28,17 +24,8 @@ export function frozenLinear(kernels: Kernels, name: string, frozen: FrozenWeigh
   };
 }
 
-/** The frozen weight of a layer, where it has one. */
-export function frozenWeightOf(linear: Linear): FrozenWeight | undefined {
-  return (linear as Partial<FrozenLinear>).frozen;
-}
-
-export interface FrozenEmbedding extends Embedding {
-  readonly frozen: FrozenWeight;
-}
-
 /** A table by a frozen weight, of which only the rows asked for are decoded. `name` ends in ".weight". */
-export function frozenEmbedding(name: string, frozen: FrozenWeight): FrozenEmbedding {
+export function frozenEmbedding(name: string, frozen: FrozenWeight): Embedding {
   const { outputs: vocabSize, inputs: hiddenSize, data } = frozen;
   return {
     name,

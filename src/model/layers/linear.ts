@@ -1,6 +1,6 @@
 // A linear layer is whatever maps [rows, inputs] to [rows, outputs]: dense, packed for inference, or with LoRA beside it.
 // Models hold Linears; LoRA and quantization replace them from outside.
-import type { PackedWeight } from "../../kernels/kernels.ts";
+import type { FrozenWeight, PackedWeight } from "../../kernels/kernels.ts";
 import { addBias, linear, rowsOf, type LogitTerm, type Tape, type Tensor } from "../../tensor/index.ts";
 
 export interface Linear {
@@ -10,11 +10,13 @@ export interface Linear {
   readonly inputs: number;
   /** The dense weight [outputs, inputs], where there is one. */
   readonly weight: Tensor | undefined;
+  /** The weight that is never trained, where there is one: see `frozenLinear`. */
+  readonly frozen?: FrozenWeight | undefined;
   /** [outputs], where the layer has one. Whoever rebuilds a layer from its weight keeps it. */
   readonly bias?: Tensor | undefined;
   /** x [rows, inputs], residual [rows, outputs] -> (x W^T + bias) + residual, rounded in this order. */
   apply(tape: Tape, x: Tensor, residual?: Tensor): Tensor;
-  /** The same as products of dense matrices to be summed, for an output layer's loss; absent where weights are packed or a bias is there. */
+  /** The same as products to be summed, for an output layer's loss; absent where weights are packed or a bias is there. */
   terms?(tape: Tape, x: Tensor): LogitTerm[];
   /** The sum of the squares of each row of the weight [outputs], for DoRA; absent where weights are packed. */
   squaredRowLengths?(): Float64Array;

@@ -46,6 +46,7 @@ export function loraLinear(base: Linear, pair: LoraPair, drop?: LoraDropout): Li
     outputs: base.outputs,
     inputs: base.inputs,
     weight: base.weight,
+    frozen: base.frozen,
     bias: base.bias,
   };
   if (magnitude) {

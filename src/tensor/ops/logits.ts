@@ -14,6 +14,11 @@ function isFrozen(weight: Tensor | FrozenWeight): weight is FrozenWeight {
   return "scheme" in weight;
 }
 
+/** Whether gradients go back through this product. */
+export function isTrained({ x, weight }: LogitTerm): boolean {
+  return x.requiresGrad || (!isFrozen(weight) && weight.requiresGrad);
+}
+
 /** Numbers of logits held at once: 4 MiB of float32. */
 const chunkNumbers = 1 << 20;
 

@@ -3,7 +3,7 @@
 // so the backward pass computes the logits again, a chunk of rows at a time.
 import type { Tensor } from "../tensor.ts";
 import type { Tape } from "../tape.ts";
-import { logitRows, logitsBackward, logitsOf, vocabOf, type LogitTerm } from "./logits.ts";
+import { isTrained, logitRows, logitsBackward, logitsOf, vocabOf, type LogitTerm } from "./logits.ts";
 
 /**
  * Logits are the sum of `terms`; targets [rows], each an id -> log softmax(logits)[target] of each row [rows], in nats.
@@ -27,7 +27,7 @@ export function tokenLogprobs(tape: Tape, terms: readonly LogitTerm[], targets: 
   for (let row = 0; row < rows; row++) data[row] = -data[row]!;
   tape.give(logits);
 
-  const trained = terms.some(({ x, weight }) => x.requiresGrad || weight.requiresGrad);
+  const trained = terms.some(isTrained);
   if (!tape.recording || !trained) return logprobs;
   const gradients = terms.map(({ x }) => (x.requiresGrad ? tape.take(x.shape, "logprobs.gradient") : undefined));
   const losses = tape.take([chunkRows], "logprobs.losses");
