@@ -72,6 +72,8 @@ export function readAdapter(kernels: Kernels, decoder: Decoder, directory: strin
   try {
     const layers = new Set<string>();
     for (const name of source.tensors.keys()) {
+      // PEFT writes the output layer's own weight along where it has an adapter; the model has it.
+      if (/^base_model\.model\.(.+)\.base_layer\.weight$/.test(name)) continue;
       const match = /^base_model\.model\.(.+)\.(?:lora_[AB]\.weight|(lora_magnitude_vector))$/.exec(name);
       if (!match || Boolean(match[2]) > Boolean(use_dora)) {
         throw new Failure("input", `${source.path}: tensor ${name} is no LoRA weight.`, "Only LoRA and DoRA are read.");
