@@ -200,6 +200,7 @@ export function decode(
   let x = decoder.embedding.lookup(tape, ids);
   for (const index of decoder.layers.keys()) {
     const input = x;
+    watchLayer(tape, index);
     const layer = (): Tensor => decodeLayer(tape, decoder, index, input, rotation, attend);
     x = index < checkpointedLayers ? tape.checkpoint(layer) : layer();
     tape.give(input);
@@ -207,6 +208,14 @@ export function decode(
   const out = rmsNorm(tape, x, decoder.norm, decoder.config.rmsNormEps);
   tape.give(x);
   return out;
+}
+
+/** Says that a layer begins, and once the backward pass has come back to this place, that it is done with. */
+function watchLayer(tape: Tape, index: number): void {
+  const { watch } = tape.pass;
+  if (watch === undefined) return;
+  watch.enter(index);
+  tape.record([], [], () => watch.leave(index));
 }
 
 /** One layer: x [rows, hidden] -> [rows, hidden]. `x` is not given back. */

@@ -12,6 +12,16 @@ export interface Pass {
   auxiliaryScale: number;
   /** The sum of those losses, added up by the layers that have one. */
   auxiliaryLoss: number;
+  /** Told of layers as passes go through them; undefined: nobody is. */
+  watch?: LayerWatch | undefined;
+}
+
+/** Who wants to know when the gradients of a layer are final, while the backward pass goes on below it. */
+export interface LayerWatch {
+  /** The forward pass comes to a layer. */
+  enter(layer: number): void;
+  /** The backward pass has written every gradient of the layer that this pass gives. */
+  leave(layer: number): void;
 }
 
 export interface Tape extends Disposable {
