@@ -1,0 +1,91 @@
+// The objective over answers that were each found good or bad: KTO.
+import type { Decoder } from "../../model/index.ts";
+import type { Objective } from "../objective.ts";
+import type { PassOptions } from "../step.ts";
+import { answerLogprobs, backwardSequences, sumSequences, withoutTraining } from "./logprobs.ts";
+import { ktoBaseline, ktoLoss, type KtoLossOptions } from "./losses/kto.ts";
+import {
+  createGroupSampler,
+  placeGroups,
+  type Group,
+  type GroupBatch,
+  type GroupWalkOptions,
+  type GroupWalkState,
+} from "./packing.ts";
+
+/** An answer after its prompt, and the answer of another example after the same prompt. */
+export type RatedGroup = readonly [own: Group[number], mismatched: Group[number]];
+
+export interface RatedObjectiveOptions extends GroupWalkOptions, PassOptions {
+  decoder: Decoder;
+  answers: readonly RatedGroup[];
+  good: readonly boolean[];
+  /** [answers][2], from `referenceLogprobs` of the same groups. */
+  reference: readonly Float64Array[];
+}
+
+export interface RatedBatch {
+  own: GroupBatch;
+  mismatched: GroupBatch;
+}
+
+/** Rows that a group needs in the fuller of a batch's two halves. */
+export function ratedLength([own, mismatched]: RatedGroup): number {
+  return Math.max(own.tokens.length, mismatched.tokens.length);
+}
+
+/**
+ * Kahneman-Tversky optimization. The baseline of a batch is from its mismatched answers, which only go forward: the next
+ * answer of the data after each prompt, as TRL pairs them.
+ */
+export function kto(options: RatedObjectiveOptions, loss: KtoLossOptions): Objective<RatedBatch> {
+  const { decoder, answers, good, reference } = options;
+  const owns = answers.map(([own]) => [own]);
+  const others = answers.map(([, mismatched]) => [mismatched]);
+  return {
+    sampler: (from) =>
+      createGroupSampler(
+        answers.map(ratedLength),
+        options,
+        (groups) => ({ own: placeGroups(owns, groups, options), mismatched: placeGroups(others, groups, options) }),
+        from as GroupWalkState | undefined,
+      ),
+    tokens: ({ own }) => own.batch.ids.length,
+    weight: ({ own }) => own.groups.length,
+    run(tape, { own, mismatched }, gradientScale) {
+      const trained = gradientScale !== 0;
+      const numbers = own.groups;
+      const moved = withoutTraining(tape, () => sumSequences(answerLogprobs(tape, decoder, mismatched, false)));
+      const baseline = ktoBaseline(
+        moved,
+        Float64Array.from(numbers, (answer) => reference[answer]![1]!),
+      );
+      const passed = answerLogprobs(tape, decoder, own, trained, options);
+      const logprobs = sumSequences(passed);
+      const ownReference = Float64Array.from(numbers, (answer) => reference[answer]![0]!);
+      const desirable = numbers.map((answer) => good[answer]!);
+      const { losses, gradient } = ktoLoss({ logprobs, reference: ownReference, desirable }, baseline, loss);
+      if (trained) {
+        backwardSequences(
+          tape,
+          passed,
+          gradient.map((value) => gradientScale * value),
+        );
+      }
+      tape.reset();
+      const rewards = logprobs.map((value, index) => loss.beta * (value - ownReference[index]!));
+      const sumOf = (wanted: boolean): { sum: number; weight: number } => {
+        const chosen = rewards.filter((_, index) => desirable[index] === wanted);
+        return { sum: chosen.reduce((sum, value) => sum + value, 0), weight: chosen.length };
+      };
+      return {
+        loss: losses.reduce((sum, value) => sum + value, 0),
+        parts: {
+          "reward/desirable": sumOf(true),
+          "reward/undesirable": sumOf(false),
+          kl: { sum: baseline * numbers.length, weight: numbers.length },
+        },
+      };
+    },
+  };
+}
