@@ -25,7 +25,8 @@ import { createExampleSampler, type Example, type WalkState } from "./sampler.ts
 import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
 import { meanLoss, runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
-import { train, type MetricsRow } from "./trainer.ts";
+import { train } from "./trainer.ts";
+import type { MetricsRow } from "./watch/meters.ts";
 
 /** What shapes a run besides its model, its data and how long it goes on. */
 export interface FinetuneSettings {
@@ -74,7 +75,7 @@ export interface FinetuneResult {
   /** Nats a trained token on dialogues that were held out, before and after. */
   validationLossBefore: number;
   validationLoss: number;
-  curve: MetricsRow[];
+  curve: readonly MetricsRow[];
 }
 
 /** Dialogues held out for validation, and at most how many. */

@@ -1,4 +1,12 @@
-export { createAdamW, createMuon, type Optimizer, type OptimizerOptions } from "./optimizer.ts";
+export {
+  createAdamW,
+  createMuon,
+  createOptimizer,
+  createSgd,
+  type Optimizer,
+  type OptimizerOptions,
+  type OptimizerSettings,
+} from "./optimizer.ts";
 export { createBatch, placeDocument, type Batch } from "./batch.ts";
 export {
   finetune,
@@ -23,11 +31,15 @@ export {
   type SamplerState,
   type WalkState,
 } from "./sampler.ts";
-export { meanLossOf, nextToken, type Objective, type PassResult, type Sum } from "./objective.ts";
+export { nextToken, type Objective, type PassResult, type Sum } from "./objective.ts";
 export { alone, type Ranks } from "./ranks.ts";
 export { learningRateAt, scheduleOver, type Schedule, type ScheduleSettings } from "./schedule.ts";
 export { checkpointedLayers, meanLoss, runBatch, type PassOptions } from "./step.ts";
-export { train, type MetricsRow, type TrainerOptions, type TrainingResult } from "./trainer.ts";
+export { train } from "./trainer.ts";
+export type { Hook, SaveReason, TrainerOptions, TrainingResult, WatchSettings } from "./trainer-options.ts";
+export { type Anomaly, type AnomalyAction, type AnomalyKind, type AnomalyPolicy } from "./watch/anomalies.ts";
+export { type AnomalyRow, type MetricsRow, type TimingRow } from "./watch/meters.ts";
+export { validate, type Means } from "./passes.ts";
 export { parseLengths, type LengthStage } from "./sources/lengths.ts";
 export { createMixSampler, type MixedSource, type MixOptions, type MixState } from "./sources/mix.ts";
 export { mixedTokens } from "./sources/objective.ts";

@@ -51,14 +51,3 @@ export function nextToken(
     run: (tape, batch, gradientScale) => ({ loss: runBatch(tape, decoder, batch, gradientScale, options) }),
   };
 }
-
-/** The mean loss over batches. */
-export function meanLossOf<B>(tape: Tape, objective: Objective<B>, batches: readonly B[]): number {
-  let sum = 0;
-  let weight = 0;
-  for (const batch of batches) {
-    sum += objective.run(tape, batch, 0).loss;
-    weight += objective.weight(batch);
-  }
-  return sum / weight;
-}

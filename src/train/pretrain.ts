@@ -21,7 +21,8 @@ import { validateAll, watchedBatches } from "./sources/validation.ts";
 import { checkpointModel, freshModel, type ModelShape } from "./starting-model.ts";
 import { runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
-import { train, type MetricsRow } from "./trainer.ts";
+import { train } from "./trainer.ts";
+import type { MetricsRow } from "./watch/meters.ts";
 
 /** What shapes a run besides its data and how long it goes on. */
 export interface PretrainSettings {
@@ -84,7 +85,7 @@ export interface PretrainResult {
   trigramLoss: number;
   /** Of each source by name. */
   validationLosses: Record<string, number>;
-  curve: MetricsRow[];
+  curve: readonly MetricsRow[];
 }
 
 /** Validation batches looked at while training; the whole splits are measured at the end. */

@@ -1,36 +1,47 @@
-// Snapshots of training: two files written in turn, each whole or absent. A pointer beside each file holds its
-// checksum and the small state, and is renamed into place last; a snapshot that does not match its pointer is passed over.
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  writeFileSync,
-} from "node:fs";
+// The snapshots of a run: two that are written in turn, each whole or absent; one more where the run was asked to stop;
+// and the weights of the best validation.
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
-import { environmentFailure, hashFile } from "../formats/manifest.ts";
 import { openSafetensors, readFloats, writeSafetensors } from "../formats/safetensors.ts";
 import { bytesOf } from "../model/index.ts";
 import type { Optimizer } from "./optimizer.ts";
 import type { SamplerState } from "./sampler.ts";
+import { isWhole, readPointer } from "./snapshot-file.ts";
+import { createSnapshotWriter, type NamedFloats } from "./snapshot-writer.ts";
 
-const pointerSchema = z.object({
-  step: z.int().min(0),
-  sampler: z.record(z.string(), z.unknown()),
-  sha256: z.string(),
-});
-
-export interface SnapshotState {
+const numbers = z.array(z.number());
+const stateSchema = z.object({
   /** Steps done. */
-  step: number;
-  sampler: SamplerState;
-}
+  step: z.int().min(0),
+  /** Batches drawn and tokens trained on, from the start of the run. */
+  batches: z.int().min(0),
+  tokens: z.int().min(0),
+  sampler: z.record(z.string(), z.unknown()),
+  detector: z.object({
+    losses: numbers,
+    gradientNorms: numbers,
+    named: z.record(z.string(), z.number()),
+  }),
+  /** Anomalies so far, and steps left out in a row up to this one. */
+  anomalies: z.int().min(0),
+  skipped: z.int().min(0),
+  /** Returns to the newest snapshot since it was made. */
+  rollbacks: z.int().min(0),
+  /** The lowest validation loss, where it was, and validations since. */
+  best: z.object({ step: z.int(), loss: z.number() }).optional(),
+  sinceBest: z.int().min(0),
+});
+/** All of a run that is not a tensor, as plain JSON. */
+export type SnapshotState = z.infer<typeof stateSchema> & { sampler: SamplerState };
 
-const slots = ["a", "b"] as const;
+const fileSchema = z.object({ file: z.string().regex(/^[\w.-]+$/), sha256: z.string() });
+
+/** Written in turn. */
+const turns = ["a", "b"] as const;
+/** Where the run was asked to stop: apart from the others, so that stopping never changes what a run returns to. */
+const stopSlot = "stop";
+const bestSlot = "best";
 
 /** Where the snapshots of a run are kept. */
 export function snapshotDirectory(runDirectory: string): string {
@@ -39,11 +50,16 @@ export function snapshotDirectory(runDirectory: string): string {
 
 /** Whether a run has got as far as a snapshot. */
 export function hasSnapshot(runDirectory: string): boolean {
-  return slots.some((slot) => readPointer(snapshotDirectory(runDirectory), slot) !== undefined);
+  const directory = snapshotDirectory(runDirectory);
+  return [...turns, stopSlot].some((slot) => stateOf(directory, slot) !== undefined);
 }
 
 /** Weights, moments and place, as one safetensors file; equal states give equal bytes. */
-export function writeTrainingState(path: string, optimizer: Optimizer, state: SnapshotState): void {
+export function writeTrainingState(
+  path: string,
+  optimizer: Optimizer,
+  state: { step: number; sampler: SamplerState },
+): void {
   const tensors = [...optimizer.parameters, ...optimizer.state].map(({ name, shape, data }) => ({
     name,
     dtype: "F32" as const,
@@ -53,59 +69,101 @@ export function writeTrainingState(path: string, optimizer: Optimizer, state: Sn
   writeSafetensors(path, tensors, { step: String(state.step), sampler: JSON.stringify(state.sampler) });
 }
 
-/** Writes the snapshot of a step into the older of the two slots. */
-export async function saveSnapshot(directory: string, optimizer: Optimizer, state: SnapshotState): Promise<void> {
-  try {
-    mkdirSync(directory, { recursive: true });
-    await writeSlot(directory, optimizer, state);
-  } catch (error) {
-    throw environmentFailure(error, directory);
-  }
+export interface Snapshots {
+  readonly directory: string;
+  /** The file of the newest snapshot that was begun. */
+  readonly newestFile: string | undefined;
+  /**
+   * Starts to write the state of a step: over the older of the two that are written in turn, or apart where the run was
+   * asked to stop. The numbers may change when it resolves. Throws what an earlier one failed with.
+   */
+  save(state: SnapshotState, why: "turn" | "stop"): Promise<void>;
+  /** Starts to write the weights as the best so far. */
+  saveBest(best: { step: number; loss: number }, parameters: readonly NamedFloats[]): Promise<void>;
+  /** Loads the newest snapshot that is whole into the tensors; `turns` leaves out that of a stop. */
+  load(which: "all" | "turns"): Promise<SnapshotState | undefined>;
+  /** Loads the weights of the best validation; undefined where there are none. */
+  loadBest(parameters: readonly NamedFloats[]): Promise<{ step: number; loss: number } | undefined>;
+  /** Waits until everything is on the disk. */
+  flush(): Promise<void>;
+  close(): Promise<void>;
 }
 
-async function writeSlot(directory: string, optimizer: Optimizer, state: SnapshotState): Promise<void> {
-  const steps = slots.map((slot) => readPointer(directory, slot)?.step ?? -1);
-  const slot = steps[0]! <= steps[1]! ? slots[0] : slots[1];
-  const data = join(directory, `${slot}.safetensors`);
-  writeTrainingState(data, optimizer, state);
-  const pointer = join(directory, `${slot}.json`);
-  writeFileSync(`${pointer}.new`, `${JSON.stringify({ ...state, sha256: await hashFile(data) })}\n`);
-  sync(`${pointer}.new`);
-  renameSync(`${pointer}.new`, pointer);
-  sync(directory);
-}
+/** `tensors` are what a snapshot holds: parameters, moments and averages. */
+export function openSnapshots(runDirectory: string, tensors: readonly NamedFloats[]): Snapshots {
+  const directory = snapshotDirectory(runDirectory);
+  const writer = createSnapshotWriter();
+  const pointerOf = (slot: string): string => join(directory, `${slot}.json`);
+  let newestFile: string | undefined;
 
-/** Loads the newest snapshot that is whole into the parameters and moments; undefined where there is none. */
-export async function loadSnapshot(directory: string, optimizer: Optimizer): Promise<SnapshotState | undefined> {
-  const found = slots
-    .map((slot) => ({ slot, pointer: readPointer(directory, slot) }))
-    .filter((entry) => entry.pointer !== undefined)
-    .sort((a, b) => b.pointer!.step - a.pointer!.step);
-  for (const { slot, pointer } of found) {
-    const file = join(directory, `${slot}.safetensors`);
-    if (!existsSync(file) || (await hashFile(file)) !== pointer!.sha256) continue;
+  /** Into `into` where the file is whole. */
+  async function read(slot: string, into: readonly NamedFloats[]): Promise<boolean> {
+    const pointer = fileSchema.safeParse(readPointer(pointerOf(slot)));
+    if (!pointer.success) return false;
+    const file = join(directory, pointer.data.file);
+    if (!(await isWhole(file, pointer.data.sha256))) return false;
     const source = openSafetensors(file);
     try {
-      for (const { name, data } of [...optimizer.parameters, ...optimizer.state]) data.set(readFloats(source, name));
+      for (const { name, data } of into) data.set(readFloats(source, name));
     } finally {
       source.close();
     }
-    return { step: pointer!.step, sampler: pointer!.sampler };
+    newestFile = file;
+    return true;
   }
-  return undefined;
+
+  return {
+    directory,
+    get newestFile() {
+      return newestFile;
+    },
+    async save(state, why) {
+      await writer.flush();
+      const [first, second] = turns.map((slot) => stateOf(directory, slot)?.step ?? -1);
+      const slot = why === "stop" ? stopSlot : first! <= second! ? turns[0] : turns[1];
+      newestFile = join(directory, `${slot}.safetensors`);
+      const metadata = { step: String(state.step), sampler: JSON.stringify(state.sampler) };
+      // The state is live: what the thread gets is a copy, made now.
+      await writer.write({ file: newestFile, pointer: pointerOf(slot), tensors, metadata, state });
+    },
+    async saveBest(best, parameters) {
+      await writer.flush();
+      // A file of its own each time, so that the one before is whole until the pointer is replaced.
+      const before = fileSchema.safeParse(readPointer(pointerOf(bestSlot))).data?.file;
+      for (const name of bestFiles(directory)) if (name !== before) rmSync(join(directory, name));
+      const file = join(
+        directory,
+        `${bestSlot}-${best.step}${before === `${bestSlot}-${best.step}.safetensors` ? "-again" : ""}.safetensors`,
+      );
+      await writer.write({ file, pointer: pointerOf(bestSlot), tensors: parameters, metadata: {}, state: best });
+    },
+    async load(which) {
+      await writer.flush();
+      const found = [...turns, ...(which === "all" ? [stopSlot] : [])]
+        .map((slot) => ({ slot, state: stateOf(directory, slot) }))
+        .filter((entry) => entry.state !== undefined)
+        .sort((a, b) => b.state!.step - a.state!.step);
+      for (const { slot, state } of found) if (await read(slot, tensors)) return state;
+      return undefined;
+    },
+    async loadBest(parameters) {
+      await writer.flush();
+      const best = z.object({ step: z.int(), loss: z.number() }).safeParse(readPointer(pointerOf(bestSlot)));
+      const held = newestFile;
+      const loaded = best.success && (await read(bestSlot, parameters));
+      newestFile = held;
+      return loaded ? best.data : undefined;
+    },
+    flush: () => writer.flush(),
+    close: () => writer.close(),
+  };
 }
 
-function readPointer(directory: string, slot: string): z.infer<typeof pointerSchema> | undefined {
-  try {
-    return pointerSchema.parse(JSON.parse(readFileSync(join(directory, `${slot}.json`), "utf8")));
-  } catch {
-    // Absent or broken: the other slot serves.
-    return undefined;
-  }
+function stateOf(directory: string, slot: string): SnapshotState | undefined {
+  return stateSchema.safeParse(readPointer(join(directory, `${slot}.json`))).data;
 }
 
-function sync(path: string): void {
-  const handle = openSync(path, "r");
-  fsyncSync(handle);
-  closeSync(handle);
+function bestFiles(directory: string): string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory).filter((name) => name.startsWith(`${bestSlot}-`) && name.endsWith(".safetensors"));
 }

@@ -24,10 +24,10 @@ async function trainBroken(workDirectory: string, breakAt: number): Promise<unkn
   const sound = createAdamW(kernels, parameters, { beta1: 0.9, beta2: 0.99, eps: 1e-8, weightDecay: 0, clip: 1 });
   const optimizer: Optimizer = {
     ...sound,
-    step(step, learningRate) {
-      const norm = sound.step(step, learningRate);
+    update(step, ...rest) {
+      const norms = sound.update(step, ...rest);
       if (step === breakAt) parameters[1]!.data[3] = Number.NaN;
-      return norm;
+      return norms;
     },
   };
   const examples = [{ tokens: Int32Array.of(1, 5, 6, 7), targets: Int32Array.of(5, 6, 7, 2) }];

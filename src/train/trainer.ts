@@ -1,206 +1,370 @@
-// The loop that pre-training and fine-tuning share: steps, validation, snapshots, metrics, and going on after a stop.
-import { existsSync, mkdirSync, readFileSync, writeFileSync, appendFileSync } from "node:fs";
-import { join } from "node:path";
+// The loop that pre-training, fine-tuning and preferences share: steps, validation, hooks, snapshots, what is done about
+// anomalies, and going on after a stop.
+import { mkdirSync } from "node:fs";
+import { basename } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Job } from "../protocol/job.ts";
+import type { Kernels } from "../kernels/kernels.ts";
+import { namedTensors } from "../model/index.ts";
 import { Failure } from "../protocol/errors.ts";
-import { namedTensors, type Decoder } from "../model/index.ts";
-import type { Tape, Tensor } from "../tensor/index.ts";
-import type { Optimizer } from "./optimizer.ts";
-import type { Batch } from "./batch.ts";
-import { meanLossOf, type Objective } from "./objective.ts";
-import { alone, type Ranks } from "./ranks.ts";
-import type { Sampler, SamplerState } from "./sampler.ts";
-import { learningRateAt, type Schedule } from "./schedule.ts";
-import { loadSnapshot, saveSnapshot, snapshotDirectory, type SnapshotState } from "./snapshot.ts";
+import type { Job, JobEvent } from "../protocol/job.ts";
+import type { Tensor } from "../tensor/index.ts";
+import { createAverages } from "./averages.ts";
+import { passesOfStep, validate, type StepPasses } from "./passes.ts";
+import { alone } from "./ranks.ts";
+import { learningRateAt } from "./schedule.ts";
+import { openSnapshots, type SnapshotState } from "./snapshot.ts";
+import type { Hook, SaveReason, TrainerOptions, TrainingResult } from "./trainer-options.ts";
+import {
+  acceptStep,
+  actionOn,
+  brokenWeights,
+  judgeStep,
+  judgeValidation,
+  startDetector,
+  worthNaming,
+  type Anomaly,
+  type AnomalyAction,
+  type StepFigures,
+} from "./watch/anomalies.ts";
+import { createClock } from "./watch/clock.ts";
+import { openMeters, silentMeters, type MetricsRow } from "./watch/meters.ts";
+import { createWebhook, type WebhookEvent } from "./watch/webhook.ts";
 
-export interface TrainerOptions<B = Batch> {
-  /** The name of the progress bar. */
-  name: string;
-  tape: Tape;
-  decoder: Decoder;
-  optimizer: Optimizer;
-  schedule: Schedule;
-  objective: Objective<B>;
-  /** Batches whose gradients make one step, of all ranks together. */
-  accumulate: number;
-  /** Default: this process alone. */
-  ranks?: Ranks;
-  validation: readonly B[];
-  /** Steps between validations; the last step is always validated. */
-  validateEvery: number;
-  /** Where snapshots and metrics live while training runs; it outlives a crash. */
-  workDirectory: string;
-  /** Steps between snapshots. */
-  snapshotEvery: number;
-  signal: AbortSignal;
-}
-
-export interface TrainingResult {
-  steps: number;
-  sampler: SamplerState;
-  /** Mean losses in nats a token. */
-  firstLoss: number;
-  lastLoss: number;
-  validationLoss: number;
-  /** Tokens trained a second, over the steps of this run. */
-  tokensPerSecond: number;
-  /** One entry a step, also in metrics.jsonl. */
-  curve: MetricsRow[];
-}
-
-export interface MetricsRow {
-  step: number;
-  loss: number;
-  learningRate: number;
-  gradientNorm: number;
-  validationLoss?: number;
-}
-
-const metricsFile = "metrics.jsonl";
-const tryThis = "Lower the learning rate, lengthen the warm-up, or look at the data of this step.";
+/** Steps between measurements of the norms of update and weights, which cost a pass over the weights each. */
+const normsEvery = 10;
+/** Steps that may be left out in a row, and returns to one snapshot, before the run is stopped after all. */
+const mostSkipped = 8;
+const mostRollbacks = 3;
 
 /** Trains to the schedule's last step, from the newest snapshot where there is one. */
 export async function* train<B>(options: TrainerOptions<B>): Job<TrainingResult> {
-  const { name, tape, optimizer, schedule, objective, workDirectory, signal } = options;
+  const { signal, ranks = alone } = options;
+  const run = basename(options.workDirectory).replace(/\.training$/, "");
+  const webhook = options.webhook === undefined || ranks.rank !== 0 ? undefined : createWebhook(options.webhook, run);
+  const tell = async function* (event: WebhookEvent): AsyncGenerator<JobEvent, void> {
+    const problem = await webhook?.send(event);
+    if (problem !== undefined) yield { type: "note", text: problem };
+  };
+  const place = { step: 0 };
+  try {
+    const result = yield* trainSteps(options, place, tell);
+    const { steps, lastLoss, validationLoss, stoppedEarly } = result;
+    yield* tell({ event: "end", step: steps, lastLoss, validationLoss, stoppedEarly });
+    return result;
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    yield* tell({ event: signal.aborted ? "stop" : "failure", step: place.step, message });
+    throw error;
+  }
+}
+
+async function* trainSteps<B>(
+  options: TrainerOptions<B>,
+  /** Kept up to date for whoever tells of a failure. */
+  place: { step: number },
+  tell: (event: WebhookEvent) => AsyncGenerator<JobEvent, void>,
+): Job<TrainingResult> {
+  const {
+    tape,
+    optimizer,
+    schedule,
+    objective,
+    validation,
+    workDirectory,
+    signal,
+    ranks = alone,
+    hooks = [],
+  } = options;
+  const { kernels } = tape;
+  const writes = ranks.rank === 0;
+  const { totalSteps } = schedule;
   mkdirSync(workDirectory, { recursive: true });
-  const snapshots = snapshotDirectory(workDirectory);
-  const found = await loadSnapshot(snapshots, optimizer);
+  const averages = options.ema === undefined ? undefined : createAverages(kernels, optimizer.parameters, options.ema);
+  const snapshots = openSnapshots(workDirectory, [
+    ...optimizer.parameters,
+    ...optimizer.state,
+    ...(averages?.state ?? []),
+  ]);
+  const found = await snapshots.load("all");
   const sampler = objective.sampler(found?.sampler);
-  const curve = resumeMetrics(join(workDirectory, metricsFile), found?.step ?? 0);
-  const state: SnapshotState = { step: found?.step ?? 0, sampler: sampler.state };
-  if (found) yield { type: "note", text: `Going on from step ${found.step} of ${schedule.totalSteps}.` };
+  const state: SnapshotState = { ...(found ?? startState()), sampler: sampler.state as SnapshotState["sampler"] };
+  const meters = writes
+    ? openMeters({
+        directory: workDirectory,
+        step: state.step,
+        anomalies: state.anomalies,
+        tensorboard: options.tensorboard,
+      })
+    : silentMeters();
+  const clock = createClock(kernels, options.flopsPerToken);
+  if (found) yield { type: "note", text: `Going on from step ${found.step} of ${totalSteps}.` };
 
   let savedStep = found?.step;
-  /** Adds to a breakdown of the numbers what is left of the run. */
-  const guarded = <Result>(work: () => Result): Result => {
+  let shown: Record<string, number> = {};
+  const stoppedEarly = (): boolean =>
+    options.earlyStopping !== undefined && state.sinceBest >= options.earlyStopping.patience;
+  const done = (): boolean => state.step >= totalSteps || stoppedEarly();
+
+  /** Runs work with the weights that would be handed out. */
+  const withAverages = async <Result>(work: () => Promise<Result>): Promise<Result> => {
+    averages?.swap();
     try {
-      return work();
-    } catch (error) {
-      if (!(error instanceof Failure) || error.kind !== "numeric") throw error;
-      const kept =
-        savedStep === undefined
-          ? "No snapshot had been made yet."
-          : `The snapshot of step ${savedStep} is kept in ${snapshots}.`;
-      throw new Failure("numeric", error.message, `${kept} ${error.hint ?? ""}`.trim(), { cause: error });
+      return await work();
+    } finally {
+      averages?.swap();
     }
   };
-  const save = async () => {
-    // A snapshot or a result of broken weights would take the place of good ones.
-    guarded(() => refuseBrokenWeights(optimizer, state.step));
-    await saveSnapshot(snapshots, optimizer, state);
+  const handOut = async (step: number, reason: SaveReason): Promise<void> => {
+    if (writes) await options.onSave?.(step, reason);
+    ranks.meet();
+  };
+  const failureOf = async ({ message, reason }: Anomaly, more = ""): Promise<Failure> => {
+    await snapshots.flush();
+    const kept =
+      savedStep === undefined
+        ? "No snapshot had been made yet."
+        : `The snapshot of step ${savedStep} is kept in ${snapshots.directory}.`;
+    return new Failure("numeric", more === "" ? message : `${message} ${more}`, `${kept} ${reason}`);
+  };
+  /** Names an anomaly, and says what to do about it. */
+  async function* answer(anomaly: Anomaly, brokenTensor?: string): AsyncGenerator<JobEvent, AnomalyAction> {
+    const action = actionOn(anomaly, options.onAnomaly, brokenTensor !== undefined);
+    if (action === "note" && !worthNaming(state.detector, anomaly)) return action;
+    const { step, kind, message, reason, figures } = anomaly;
+    meters.anomaly({ step, kind, action, message, figures });
+    state.anomalies++;
+    yield { type: "note", text: `${message} ${whatIsDone[action]} ${action === "note" ? reason : ""}`.trimEnd() };
+    yield* tell({ event: "anomaly", step, kind, action, message, reason, figures });
+    if (action === "stop") throw await failureOf(anomaly);
+    return action;
+  }
+  /** Weights, moments and averages as the newest snapshot has them; the data go on behind those that did the harm. */
+  const rollBack = async (anomaly: Anomaly): Promise<void> => {
+    if (state.rollbacks === mostRollbacks) {
+      throw await failureOf(anomaly, `It went back to step ${savedStep} ${mostRollbacks} times before.`);
+    }
+    await snapshots.flush();
+    ranks.meet();
+    const back = await snapshots.load("turns");
+    if (back === undefined) throw await failureOf(anomaly);
+    const { batches, anomalies, rollbacks } = state;
+    Object.assign(state, back, { sampler: sampler.state, batches, anomalies, rollbacks: rollbacks + 1 });
+    place.step = state.step;
+    meters.backTo(state.step);
+  };
+  const save = async (why: "turn" | "stop"): Promise<void> => {
+    if (why === "turn") state.rollbacks = 0;
+    if (writes) await snapshots.save(state, why);
     savedStep = state.step;
   };
-  const started = performance.now();
-  const firstStep = state.step;
-  let tokens = 0;
-  while (state.step < schedule.totalSteps) {
-    if (signal.aborted) {
-      await save();
-      yield { type: "note", text: `Step ${state.step} is saved; the same command goes on from there.` };
-      throw signal.reason;
+  /** Looks at held-out batches, and keeps the weights where they are the best so far. */
+  const look = async (row: MetricsRow): Promise<Anomaly | undefined> => {
+    const means = await validate({ tape, objective, ranks }, validation, row.step);
+    row.validationLoss = means.loss;
+    addParts(row, "validation", means.parts);
+    shown = { ...shown, validationLoss: means.loss };
+    if (!(means.loss < (state.best?.loss ?? Infinity))) {
+      state.sinceBest++;
+      return judgeValidation(row.step, means.loss, state.best?.loss ?? Number.NaN, state.sinceBest);
     }
-    const row = guarded(() => trainStep(options, sampler, state.step));
-    tokens += row.tokens;
-    state.step++;
-    const last = state.step === schedule.totalSteps;
-    const metrics: MetricsRow = row.metrics;
-    if (options.validation.length > 0 && (last || state.step % options.validateEvery === 0)) {
-      metrics.validationLoss = meanLossOf(tape, objective, options.validation);
+    state.best = { step: row.step, loss: means.loss };
+    state.sinceBest = 0;
+    if (!options.keepBest) return undefined;
+    if (writes) await snapshots.saveBest(state.best, optimizer.parameters);
+    await handOut(row.step, "best");
+    return undefined;
+  };
+
+  try {
+    // What a return to the newest snapshot falls back on before there is another.
+    if (options.onAnomaly === "rollback" && !found) await save("turn");
+    while (!done()) {
+      if (ranks.agree(Number(signal.aborted)) !== 0) {
+        const broken = brokenAmong(kernels, optimizer.parameters);
+        if (broken) throw await failureOf(brokenWeights(state.step, broken.name));
+        await save("stop");
+        await snapshots.flush();
+        yield { type: "note", text: `Step ${state.step} is saved; the same command goes on from there.` };
+        throw signal.reason;
+      }
+      const started = performance.now();
+      const step = state.step + 1;
+      const learningRate = learningRateAt(state.step, schedule);
+      const { accumulate } = options;
+      const passes = await passesOfStep({ tape, objective, ranks, exchange: options.exchange }, sampler, {
+        step: state.step,
+        firstBatch: state.batches,
+        batches: typeof accumulate === "number" ? accumulate : accumulate(state.step),
+      });
+      state.batches += passes.batches;
+      const figures = figuresOf(options, passes, step);
+      const anomaly = judgeStep(state.detector, figures);
+      const action = anomaly && (yield* answer(anomaly, figures.brokenTensor));
+      if (action === "rollback") {
+        optimizer.skip();
+        await rollBack(anomaly!);
+        continue;
+      }
+      const { loss, gradientNorm } = figures;
+      const row: MetricsRow = { step, loss, learningRate, gradientNorm, tokens: state.tokens + passes.tokens };
+      if (action === "skip") {
+        optimizer.skip();
+        row.skipped = anomaly!.kind;
+        if (++state.skipped > mostSkipped) {
+          throw await failureOf(anomaly!, `It is the last of ${state.skipped} steps in a row that were left out.`);
+        }
+      } else {
+        const norms = optimizer.update(step, learningRate, gradientNorm, step === 1 || step % normsEvery === 0);
+        if (norms) Object.assign(row, { updateNorm: norms.update, weightNorm: norms.weight });
+        averages?.update(step);
+        acceptStep(state.detector, figures);
+        state.skipped = 0;
+      }
+      state.step = place.step = step;
+      state.tokens = row.tokens;
+      addParts(row, "", passes.parts);
+      const timing = clock.step(step, passes.tokens, (performance.now() - started) / 1000);
+
+      if (validation.length > 0 && (step === totalSteps || step % options.validateEvery === 0)) {
+        const stall = await withAverages(() => look(row));
+        if (stall) yield* answer(stall);
+      }
+      for (const hook of hooks) {
+        if (!done() && step % hook.every !== 0) continue;
+        averages?.swap();
+        if (writes) addParts(row, hook.name, yield* runHook(hook, step, signal));
+        averages?.swap();
+        ranks.meet();
+      }
+      meters.add(row, timing);
+      shown = { ...shown, ...shownOf(row), ...shownOf(timing) };
+      yield { type: "progress", step: options.name, done: step, total: totalSteps, unit: "steps", metrics: shown };
+      const slowness = clock.slowness();
+      if (slowness !== undefined) {
+        yield { type: "note", text: slowness };
+        yield* tell({ event: "anomaly", step, kind: "slow-step", action: "note", message: slowness });
+      }
+
+      if (done() || step % options.snapshotEvery === 0) {
+        // A snapshot or a result of broken weights would take the place of good ones.
+        const broken = brokenAmong(kernels, optimizer.parameters);
+        if (broken) {
+          const anomaly = brokenWeights(step, broken.name);
+          yield* answer(anomaly, broken.name);
+          await rollBack(anomaly);
+          continue;
+        }
+        await save("turn");
+        if (!done()) await withAverages(() => handOut(step, "snapshot"));
+      }
+      // The loop is synchronous but for this: lets messages and signals in.
+      await nextTurn();
     }
-    curve.push(metrics);
-    appendFileSync(join(workDirectory, metricsFile), `${JSON.stringify(metrics)}\n`);
-    const seconds = (performance.now() - started) / 1000;
-    yield {
-      type: "progress",
-      step: name,
-      done: state.step,
-      total: schedule.totalSteps,
-      unit: "steps",
-      metrics: {
-        loss: metrics.loss,
-        ...(metrics.validationLoss === undefined ? {} : { validationLoss: metrics.validationLoss }),
-        learningRate: metrics.learningRate,
-        tokensPerSecond: tokens / seconds,
-      },
+    await snapshots.flush();
+    ranks.meet();
+    const stateFile = writes ? snapshots.newestFile : undefined;
+    averages?.swap();
+    const best = options.keepBest ? await snapshots.loadBest(optimizer.parameters) : undefined;
+    const weightsOfStep = best?.step ?? state.step;
+    if (stoppedEarly() && state.step < totalSteps) {
+      yield {
+        type: "note",
+        text: `Ended at step ${state.step} of ${totalSteps}: no validation was better than that of step ${state.best?.step}.`,
+      };
+    }
+    await handOut(weightsOfStep, "end");
+    const { curve, anomalies } = meters;
+    return {
+      steps: state.step,
+      stoppedEarly: state.step < totalSteps,
+      weightsOfStep,
+      sampler: sampler.state,
+      firstLoss: curve[0]?.loss ?? Number.NaN,
+      lastLoss: curve.at(-1)?.loss ?? Number.NaN,
+      validationLoss:
+        best?.loss ?? curve.findLast((row) => row.validationLoss !== undefined)?.validationLoss ?? Number.NaN,
+      tokensPerSecond: clock.tokensPerSecond,
+      curve,
+      anomalies,
+      stateFile,
     };
-    if (last || state.step % options.snapshotEvery === 0) await save();
-    // The loop is synchronous but for this: lets messages and signals in.
-    await nextTurn();
+  } finally {
+    await snapshots.close();
   }
+}
+
+const whatIsDone: Record<AnomalyAction, string> = {
+  note: "",
+  skip: "Its update is left out.",
+  rollback: "Going back to the newest snapshot, and on with the data after these.",
+  stop: "",
+};
+
+function startState(): SnapshotState {
   return {
-    steps: state.step,
-    sampler: sampler.state,
-    firstLoss: curve[0]?.loss ?? Number.NaN,
-    lastLoss: curve.at(-1)?.loss ?? Number.NaN,
-    validationLoss: curve.findLast((entry) => entry.validationLoss !== undefined)?.validationLoss ?? Number.NaN,
-    tokensPerSecond: firstStep === state.step ? 0 : tokens / ((performance.now() - started) / 1000),
-    curve,
+    step: 0,
+    batches: 0,
+    tokens: 0,
+    sampler: {},
+    detector: startDetector(),
+    anomalies: 0,
+    skipped: 0,
+    rollbacks: 0,
+    sinceBest: 0,
   };
 }
 
-/**
- * One optimizer step over `accumulate` batches; the loss is averaged over all their weight. Rank r runs those whose
- * number, counted from the start of the run, leaves r: so the data of a step do not depend on how many ranks there are.
- */
-function trainStep<B>(
-  options: TrainerOptions<B>,
-  sampler: Sampler<B>,
+/** What there is to judge a step by; looks for what is broken where something is. */
+function figuresOf<B>(
+  { tape, optimizer, decoder }: TrainerOptions<B>,
+  { loss, weight }: StepPasses,
   step: number,
-): { tokens: number; metrics: MetricsRow } {
-  const { tape, decoder, optimizer, schedule, objective, ranks = alone } = options;
-  const batches = Array.from({ length: options.accumulate }, () => sampler.next());
-  const weight = batches.reduce((sum, batch) => sum + objective.weight(batch), 0);
-  let sum = 0;
-  for (const [index, batch] of batches.entries()) {
-    if (index % ranks.size !== ranks.rank) continue;
-    tape.pass.randomKey = step * options.accumulate + index;
-    sum += objective.run(tape, batch, 1 / weight).loss;
-  }
-  tape.pass.randomKey = undefined;
-  const loss = sum / weight;
+): StepFigures {
+  const figures = { step, loss, weight, gradientNorm: Number.NaN };
+  if (weight === 0) return figures;
   if (!Number.isFinite(loss)) {
-    const broken = findBroken([...optimizer.parameters, ...namedTensors(decoder).values()]);
-    throw new Failure(
-      "numeric",
-      `Step ${step + 1}: the loss is ${loss}; ${broken ? `${broken.name} holds a number that is not finite` : "all weights are still finite"}.`,
-      tryThis,
-    );
+    const broken = brokenAmong(tape.kernels, [...optimizer.parameters, ...namedTensors(decoder).values()]);
+    return { ...figures, brokenTensor: broken?.name };
   }
-  const learningRate = learningRateAt(step, schedule);
-  const gradientNorm = optimizer.step(step + 1, learningRate);
-  return {
-    tokens: batches.reduce((count, batch) => count + objective.tokens(batch), 0),
-    metrics: { step: step + 1, loss, learningRate, gradientNorm },
-  };
+  try {
+    return { ...figures, gradientNorm: optimizer.gradientNorm(step) };
+  } catch (error) {
+    if (!(error instanceof Failure) || error.kind !== "numeric") throw error;
+    return { ...figures, brokenGradient: error.message };
+  }
 }
 
-function refuseBrokenWeights(optimizer: Optimizer, step: number): void {
-  const broken = findBroken(optimizer.parameters);
-  if (broken === undefined) return;
-  throw new Failure(
-    "numeric",
-    `Step ${step}: its update made ${broken.name} hold a number that is not finite.`,
-    tryThis,
+function brokenAmong(kernels: Kernels, tensors: readonly Tensor[]): Tensor | undefined {
+  return tensors.find(({ data }) => !Number.isFinite(kernels.sumSquares(data)));
+}
+
+/** The figures of a hook; what it throws is a note. */
+async function* runHook(
+  { name, run }: Hook,
+  step: number,
+  signal: AbortSignal,
+): AsyncGenerator<JobEvent, Record<string, number>> {
+  try {
+    return (yield* run({ step, signal })) ?? {};
+  } catch (error) {
+    if (signal.aborted) return {};
+    yield { type: "note", text: `${name} at step ${step}: ${error instanceof Error ? error.message : String(error)}` };
+    return {};
+  }
+}
+
+function addParts(row: MetricsRow, prefix: string, parts: Record<string, number>): void {
+  for (const [name, value] of Object.entries(parts)) {
+    row.parts = { ...row.parts, [prefix === "" ? name : `${prefix}/${name}`]: value };
+  }
+}
+
+/** What is watched live: the plain figures of a row. */
+function shownOf(row: object): Record<string, number> {
+  const hidden = new Set(["step", "tokens", "seconds", "elapsedSeconds"]);
+  return Object.fromEntries(
+    Object.entries(row).filter(
+      (entry): entry is [string, number] => typeof entry[1] === "number" && !hidden.has(entry[0]),
+    ),
   );
-}
-
-function findBroken(tensors: readonly Tensor[]): Tensor | undefined {
-  return tensors.find(({ data }) => data.some((value) => !Number.isFinite(value)));
-}
-
-/** Reads the rows up to a step and cuts off those after it, which will be made again. */
-function resumeMetrics(path: string, step: number): MetricsRow[] {
-  if (!existsSync(path)) return [];
-  const rows: MetricsRow[] = [];
-  for (const line of readFileSync(path, "utf8").split("\n")) {
-    try {
-      const row = JSON.parse(line) as MetricsRow;
-      if (row.step <= step) rows.push(row);
-    } catch {
-      // A line cut off by a crash.
-    }
-  }
-  writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
-  return rows;
 }
