@@ -7,6 +7,8 @@ import { createAdamW, type AdamWSettings } from "./optimizers/adamw.ts";
 import { createMuon } from "./optimizers/muon.ts";
 import type { Optimizer } from "./optimizers/optimizer.ts";
 import { createSgd } from "./optimizers/sgd.ts";
+import { createExchange } from "./parallel/exchange.ts";
+import { alone, type Exchange, type Ranks } from "./ranks.ts";
 
 export { createAdamW } from "./optimizers/adamw.ts";
 export { createMuon } from "./optimizers/muon.ts";
@@ -28,29 +30,38 @@ export interface OptimizerSettings extends OptimizerOptions {
   nesterov?: boolean;
 }
 
-/** @throws Failure "usage" where Muon is asked for and no matrix of a block is among the parameters. */
+/**
+ * The optimizer of a run, of all its ranks together; `zeroGroup` consecutive ranks share one set of its moments.
+ * @throws Failure "usage" where Muon is asked for and no matrix of a block is among the parameters, or where groups do not
+ * fill the ranks.
+ */
 export function createOptimizer(
   kernels: Kernels,
   decoder: Decoder,
   parameters: readonly Tensor[],
   settings: OptimizerSettings,
+  { ranks = alone, zeroGroup = 1 }: { ranks?: Ranks; zeroGroup?: number } = {},
 ): Optimizer {
+  const tied = decoder.head.weight === decoder.embedding.weight;
+  const afterLayers = new Set([decoder.norm, ...(tied ? [] : [decoder.head.weight, decoder.head.bias])]);
+  const exchangeWith = (whole: ReadonlySet<Tensor>): Exchange | undefined =>
+    createExchange(kernels, ranks, parameters, { zeroGroup, whole, afterLayers });
   switch (settings.kind) {
     case "adamw":
-      return createAdamW(kernels, parameters, settings);
+      return createAdamW(kernels, parameters, settings, exchangeWith(new Set()));
     case "sgd":
-      return createSgd(kernels, parameters, { momentum: 0.9, nesterov: false, ...settings });
+      return createSgd(kernels, parameters, { momentum: 0.9, nesterov: false, ...settings }, exchangeWith(new Set()));
     case "muon": {
       const trained = new Set(parameters);
-      const matrices = matricesOfBlocks(decoder).filter((matrix) => trained.has(matrix));
-      if (matrices.length === 0) {
+      const matrices = new Set(matricesOfBlocks(decoder).filter((matrix) => trained.has(matrix)));
+      if (matrices.size === 0) {
         throw new Failure(
           "usage",
           "The optimizer muon moves the matrices of the blocks, and none of them is trained here.",
           "Take adamw.",
         );
       }
-      return createMuon(kernels, parameters, settings, new Set(matrices));
+      return createMuon(kernels, parameters, settings, matrices, exchangeWith(matrices));
     }
     default:
       return settings.kind satisfies never;

@@ -1,6 +1,8 @@
 // The processes that train one model together, as the trainer sees them; one process alone is a group of one.
 // How they find each other and exchange is in parallel/.
+import type { Floats } from "../kernels/kernels.ts";
 import type { Messages } from "../kernels/messages.ts";
+import type { Tape, Tensor } from "../tensor/index.ts";
 
 export interface Ranks {
   /** 0 .. size - 1; rank 0 alone writes. */
@@ -18,6 +20,33 @@ export interface Ranks {
   readonly messages: Messages | undefined;
   /** Seconds without a word from a rank after which it is given up. */
   readonly limitSeconds: number;
+}
+
+/** Elements begin .. end - 1 of a parameter. */
+export interface Range {
+  begin: number;
+  end: number;
+}
+
+/** What ranks exchange every step: gradients, and where moments are dealt out among them (ZeRO-1) the new weights. */
+export interface Exchange {
+  /** Called before the last pass of a step that this rank runs: gradients are sent as they become final in it. */
+  begin(tape: Tape): void;
+  /** Called after the passes of a step: every gradient that this rank needs is the sum over all ranks. */
+  finish(tape: Tape): void;
+  /** What this rank keeps the moments of and updates; begin = end where nothing. */
+  own(parameter: Tensor): Range;
+  /**
+   * The global norm of the summed gradients, the same bits on every rank and for every size of group.
+   * Throws a Failure that names the first tensor whose gradient is not finite.
+   */
+  gradientNorm(step: number): number;
+  /** Sums over what this rank owns become sums over all that is trained. */
+  sumOwned(numbers: Float64Array): void;
+  /** Called after an update: every rank has all of the new weights. */
+  shareWeights(): void;
+  /** On rank 0 the whole of a moment of which each rank has its own range; undefined on the others. All ranks call it. */
+  collect(parameter: Tensor, owned: Floats): Floats | undefined;
 }
 
 export const alone: Ranks = {

@@ -1,7 +1,16 @@
 // AdamW (Loshchilov and Hutter, arXiv 1711.05101): decay beside the gradient, not through it.
 import type { Kernels } from "../../kernels/kernels.ts";
 import type { Tensor } from "../../tensor/index.ts";
-import { createFromUpdates, decays, momentOf, type Optimizer, type ParameterUpdate } from "./optimizer.ts";
+import type { Exchange } from "../ranks.ts";
+import {
+  createFromUpdates,
+  decays,
+  momentOf,
+  wholeOf,
+  within,
+  type Optimizer,
+  type ParameterUpdate,
+} from "./optimizer.ts";
 
 export interface AdamWSettings {
   beta1: number;
@@ -12,19 +21,22 @@ export interface AdamWSettings {
   decayVectors?: boolean;
 }
 
-export function adamWUpdate(kernels: Kernels, parameter: Tensor, settings: AdamWSettings): ParameterUpdate {
+export function adamWUpdate(
+  kernels: Kernels,
+  parameter: Tensor,
+  settings: AdamWSettings,
+  range = wholeOf(parameter),
+): ParameterUpdate {
   const { beta1, beta2, eps } = settings;
   const weightDecay = decays(parameter, settings.decayVectors) ? settings.weightDecay : 0;
-  const [m, v] = [momentOf(kernels, parameter, "m"), momentOf(kernels, parameter, "v")];
+  const [m, v] = [momentOf(kernels, parameter, "m", range), momentOf(kernels, parameter, "v", range)];
   return {
     parameter,
+    range,
     state: [m, v],
-    elementwise: true,
-    apply(at, begin = 0, end = parameter.data.length) {
-      const [weight, gradient, first, second] = [parameter.data, parameter.grad!, m.data, v.data].map((numbers) =>
-        numbers.subarray(begin, end),
-      );
-      kernels.adamW(weight!, gradient!, first!, second!, { ...at, beta1, beta2, eps, weightDecay });
+    apply(at) {
+      const [weight, gradient] = [within(parameter.data, range), within(parameter.grad!, range)];
+      kernels.adamW(weight, gradient, m.data, v.data, { ...at, beta1, beta2, eps, weightDecay });
     },
   };
 }
@@ -34,10 +46,12 @@ export function createAdamW(
   kernels: Kernels,
   parameters: readonly Tensor[],
   settings: AdamWSettings & { clip: number },
+  exchange?: Exchange,
 ): Optimizer {
   return createFromUpdates(
     kernels,
-    parameters.map((parameter) => adamWUpdate(kernels, parameter, settings)),
+    parameters.map((parameter) => adamWUpdate(kernels, parameter, settings, exchange?.own(parameter))),
     settings,
+    exchange,
   );
 }

@@ -2,29 +2,31 @@
 import type { Kernels } from "../../kernels/kernels.ts";
 import { columnsOf, rowsOf, type Tensor } from "../../tensor/index.ts";
 import { adamWUpdate, type AdamWSettings } from "./adamw.ts";
-import { createFromUpdates, momentOf, type Optimizer, type ParameterUpdate } from "./optimizer.ts";
+import type { Exchange } from "../ranks.ts";
+import { createFromUpdates, momentOf, wholeOf, type Optimizer, type ParameterUpdate } from "./optimizer.ts";
 import { createOrthogonalizer, type Orthogonalizer } from "./orthogonalize.ts";
 
 const momentum = 0.95;
 /** The root mean square of AdamW's updates, to which Muon's are scaled, so that both share a learning rate (arXiv 2502.16982). */
 const updateRms = 0.2;
 
-/** `orthogonalizerOf` gives the scratch for a shape. */
+/** `orthogonalizerOf` gives the scratch for a shape. The range is all of the matrix, or nothing. */
 export function muonUpdate(
   kernels: Kernels,
   parameter: Tensor,
   orthogonalizerOf: (rows: number, columns: number) => Orthogonalizer,
   { weightDecay }: { weightDecay: number },
+  range = wholeOf(parameter),
 ): ParameterUpdate {
   const [rows, columns] = [rowsOf(parameter), columnsOf(parameter)];
   const scale = updateRms * Math.sqrt(Math.max(rows, columns));
   const orthogonalizer = orthogonalizerOf(rows, columns);
-  const moment = momentOf(kernels, parameter, "m");
+  const moment = momentOf(kernels, parameter, "m", range);
   const m = moment.data;
   return {
     parameter,
+    range,
     state: [moment],
-    elementwise: false,
     apply({ learningRate, gradientScale }) {
       const grad = parameter.grad!;
       kernels.addScaled(m, m, momentum, false);
@@ -45,6 +47,7 @@ export function createMuon(
   parameters: readonly Tensor[],
   settings: AdamWSettings & { clip: number },
   matrices: ReadonlySet<Tensor>,
+  exchange?: Exchange,
 ): Optimizer {
   // One scratch for each shape, shared by all matrices that have it.
   const orthogonalizers = new Map<string, Orthogonalizer>();
@@ -54,10 +57,11 @@ export function createMuon(
     orthogonalizers.set(key, orthogonalizer);
     return orthogonalizer;
   };
-  const updates = parameters.map((parameter) =>
-    matrices.has(parameter)
-      ? muonUpdate(kernels, parameter, orthogonalizerOf, settings)
-      : adamWUpdate(kernels, parameter, settings),
-  );
-  return createFromUpdates(kernels, updates, settings);
+  const updates = parameters.map((parameter) => {
+    const range = exchange?.own(parameter);
+    return matrices.has(parameter)
+      ? muonUpdate(kernels, parameter, orthogonalizerOf, settings, range)
+      : adamWUpdate(kernels, parameter, settings, range);
+  });
+  return createFromUpdates(kernels, updates, settings, exchange);
 }

@@ -2,11 +2,13 @@
 import type { Floats, Kernels } from "../../kernels/kernels.ts";
 import { Failure } from "../../protocol/errors.ts";
 import type { Tensor } from "../../tensor/index.ts";
+import type { Exchange, Range } from "../ranks.ts";
 
 /** Numbers that are remembered from step to step: a moment, named after its parameter, or an average. */
 export interface StateEntry {
   readonly name: string;
   readonly shape: readonly number[];
+  /** All elements, or those of the update's range. */
   readonly data: Floats;
 }
 
@@ -22,14 +24,11 @@ export interface UpdateStep {
 /** How one parameter moves. */
 export interface ParameterUpdate {
   readonly parameter: Tensor;
+  /** The elements that this process moves, and has the state of: all, or its share where ranks deal them out. */
+  readonly range: Range;
   readonly state: readonly StateEntry[];
-  /** Whether elements move independently of each other, so that an update of a range is a range of the update. */
-  readonly elementwise: boolean;
-  /**
-   * Moves the parameter's elements begin .. end - 1 (default: all) by its gradient, which is spent afterwards. Where the
-   * update is not elementwise the range must be all of them.
-   */
-  apply(at: UpdateStep, begin?: number, end?: number): void;
+  /** Moves the elements of the range by their gradients, which are spent afterwards. */
+  apply(at: UpdateStep): void;
 }
 
 /** Global norms of one update: of what the weights moved by, and of the weights after it. */
@@ -44,6 +43,8 @@ export interface Optimizer {
   readonly updates: readonly ParameterUpdate[];
   /** What the optimizer remembers from step to step; saved and loaded with the parameters. */
   readonly state: readonly StateEntry[];
+  /** By which it moves with other ranks; undefined where the process is alone. */
+  readonly exchange: Exchange | undefined;
   /**
    * The global norm of the gradients, before clipping.
    * Throws a Failure that names the first tensor whose gradient is not finite; nothing has moved then.
@@ -62,41 +63,46 @@ export function createFromUpdates(
   kernels: Kernels,
   updates: readonly ParameterUpdate[],
   { clip }: { clip: number },
+  exchange?: Exchange,
 ): Optimizer {
   const parameters = updates.map(({ parameter }) => parameter);
   let before: Floats | undefined;
   const skip = (): void => {
     for (const parameter of parameters) parameter.hasGrad = false;
   };
-  /** Applies one update and returns the square of the distance that it moved the parameter. */
-  const measure = ({ parameter, apply }: ParameterUpdate, at: UpdateStep): number => {
+  /** Applies one update and returns the square of the distance that it moved the range. */
+  const measure = ({ parameter, range, apply }: ParameterUpdate, at: UpdateStep): number => {
     before ??= kernels.allocate(Math.max(...parameters.map(({ data }) => data.length)));
-    const moved = before.subarray(0, parameter.data.length);
-    moved.set(parameter.data);
+    const [weight, moved] = [within(parameter.data, range), before.subarray(0, range.end - range.begin)];
+    moved.set(weight);
     apply(at);
-    kernels.addScaled(moved, parameter.data, -1, true);
+    kernels.addScaled(moved, weight, -1, true);
     return kernels.sumSquares(moved);
   };
   const optimizer: Optimizer = {
     parameters,
     updates,
     state: updates.flatMap(({ state }) => state),
-    gradientNorm: (step) => normOf(kernels, parameters, step),
+    exchange,
+    gradientNorm: (step) => exchange?.gradientNorm(step) ?? normOf(kernels, parameters, step),
     update(step, learningRate, gradientNorm, measured = false) {
       const gradientScale = clip > 0 && gradientNorm > clip ? clip / gradientNorm : 1;
       const at = { step, learningRate, gradientScale };
-      let update = 0;
-      let weight = 0;
+      const squares = new Float64Array(2);
       for (const each of updates) {
+        if (each.range.begin === each.range.end) continue;
         if (!measured) {
           each.apply(at);
           continue;
         }
-        update += measure(each, at);
-        weight += kernels.sumSquares(each.parameter.data);
+        squares[0]! += measure(each, at);
+        squares[1]! += kernels.sumSquares(within(each.parameter.data, each.range));
       }
+      exchange?.shareWeights();
       skip();
-      return measured ? { update: Math.sqrt(update), weight: Math.sqrt(weight) } : undefined;
+      if (!measured) return undefined;
+      exchange?.sumOwned(squares);
+      return { update: Math.sqrt(squares[0]!), weight: Math.sqrt(squares[1]!) };
     },
     skip,
     step(step, learningRate) {
@@ -125,9 +131,19 @@ function normOf(kernels: Kernels, parameters: readonly Tensor[], step: number): 
   return Math.sqrt(sum);
 }
 
-/** A moment of a parameter, zero at first. */
-export function momentOf(kernels: Kernels, { name, shape, data }: Tensor, suffix: string): StateEntry {
-  return { name: `${name}#${suffix}`, shape, data: kernels.allocate(data.length) };
+/** A moment of a parameter's range, zero at first. */
+export function momentOf(kernels: Kernels, { name, shape }: Tensor, suffix: string, { begin, end }: Range): StateEntry {
+  return { name: `${name}#${suffix}`, shape, data: kernels.allocate(end - begin) };
+}
+
+/** The elements of a range. */
+export function within(numbers: Floats, { begin, end }: Range): Floats {
+  return numbers.subarray(begin, end);
+}
+
+/** The range of all elements. */
+export function wholeOf({ data }: Tensor): Range {
+  return { begin: 0, end: data.length };
 }
 
 /** Whether weight decay applies: vectors (weights of norms, biases) are left alone, unless it is asked for. */

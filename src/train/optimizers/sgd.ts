@@ -2,7 +2,16 @@
 // momentum is a sum that is not scaled down (Sutskever et al., ICML 2013, with the learning rate outside).
 import type { Kernels } from "../../kernels/kernels.ts";
 import type { Tensor } from "../../tensor/index.ts";
-import { createFromUpdates, decays, momentOf, type Optimizer, type ParameterUpdate } from "./optimizer.ts";
+import type { Exchange } from "../ranks.ts";
+import {
+  createFromUpdates,
+  decays,
+  momentOf,
+  wholeOf,
+  within,
+  type Optimizer,
+  type ParameterUpdate,
+} from "./optimizer.ts";
 
 export interface SgdSettings {
   /** 0: none. */
@@ -14,22 +23,26 @@ export interface SgdSettings {
   decayVectors?: boolean;
 }
 
-export function sgdUpdate(kernels: Kernels, parameter: Tensor, settings: SgdSettings): ParameterUpdate {
+export function sgdUpdate(
+  kernels: Kernels,
+  parameter: Tensor,
+  settings: SgdSettings,
+  range = wholeOf(parameter),
+): ParameterUpdate {
   const { momentum, nesterov } = settings;
   const weightDecay = decays(parameter, settings.decayVectors) ? settings.weightDecay : 0;
-  const moment = momentum > 0 ? momentOf(kernels, parameter, "m") : undefined;
+  const moment = momentum > 0 ? momentOf(kernels, parameter, "m", range) : undefined;
   return {
     parameter,
+    range,
     state: moment ? [moment] : [],
-    elementwise: true,
-    apply({ learningRate, gradientScale }, begin = 0, end = parameter.data.length) {
-      const weight = parameter.data.subarray(begin, end);
-      const gradient = parameter.grad!.subarray(begin, end);
+    apply({ learningRate, gradientScale }) {
+      const [weight, gradient] = [within(parameter.data, range), within(parameter.grad!, range)];
       kernels.addScaled(gradient, gradient, gradientScale, false);
       if (weightDecay !== 0) kernels.addScaled(gradient, weight, weightDecay, true);
       let direction = gradient;
       if (moment) {
-        const m = moment.data.subarray(begin, end);
+        const m = moment.data;
         kernels.addScaled(m, m, momentum, false);
         kernels.addScaled(m, gradient, 1, true);
         if (nesterov) kernels.addScaled(gradient, m, momentum, true);
@@ -45,10 +58,12 @@ export function createSgd(
   kernels: Kernels,
   parameters: readonly Tensor[],
   settings: SgdSettings & { clip: number },
+  exchange?: Exchange,
 ): Optimizer {
   return createFromUpdates(
     kernels,
-    parameters.map((parameter) => sgdUpdate(kernels, parameter, settings)),
+    parameters.map((parameter) => sgdUpdate(kernels, parameter, settings, exchange?.own(parameter))),
     settings,
+    exchange,
   );
 }

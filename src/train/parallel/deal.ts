@@ -1,12 +1,7 @@
 // How the trained numbers are dealt out to ranks: buckets that are exchanged together, in the order in which their
 // gradients become final, and within each the range that a rank keeps the moments of. Arithmetic only.
 import type { Deal } from "../../kernels/messages.ts";
-
-/** Elements begin .. end - 1 of a parameter. */
-export interface Range {
-  begin: number;
-  end: number;
-}
+import type { Range } from "../ranks.ts";
 
 /** What dealing must know of a parameter. */
 export interface DealtParameter {
@@ -35,7 +30,7 @@ export interface DealOptions<Parameter> {
   /** Updated whole. */
   whole: ReadonlySet<Parameter>;
   /** Used after the last layer alone (the last norm, an output layer that is not tied): final before any layer is. */
-  afterLayers: ReadonlySet<Parameter>;
+  afterLayers: ReadonlySet<Parameter | undefined>;
 }
 
 /** Parts begin at multiples of this many elements of their bucket: a cache line. */
@@ -62,7 +57,9 @@ export function dealParameters<Parameter extends DealtParameter>(
     const lengths = members.map(({ data }) => data.length);
     const offsets = lengths.map((_, index) => lengths.slice(0, index).reduce((sum, length) => sum + length, 0));
     const isWhole = key === "true";
-    const bounds = isWhole ? boundsOfWhole(lengths, ranks, group) : boundsOfEqual(0, offsets.at(-1)! + lengths.at(-1)!, ranks);
+    const bounds = isWhole
+      ? boundsOfWhole(lengths, ranks, group)
+      : boundsOfEqual(0, offsets.at(-1)! + lengths.at(-1)!, ranks);
     buckets.push({ parameters: members, offsets, whole: isWhole, readyAt, deal: { bounds, group } });
   };
   let readyAt = last;

@@ -1,0 +1,96 @@
+// Which processes train together: none but this one, or the ranks that mpirun or srun has started.
+import { writeSync } from "node:fs";
+import { availableParallelism, cpus } from "node:os";
+import { setThreads } from "../../kernels/index.ts";
+import { openMessages } from "../../kernels/messages.ts";
+import { exitCodes, Failure } from "../../protocol/errors.ts";
+import { alone, type Ranks } from "../ranks.ts";
+
+/** Seconds without a word from a rank after which it is given up: longer than a step of any model that fits a machine. */
+const defaultLimitSeconds = 600;
+/** How much longer ranks wait where rank 0 may have work of its own: evaluations, writing. */
+const patience = 24;
+/** How long a rank with an error waits for rank 0 to tell the same one. */
+const courtesyMs = 1500;
+
+/** How many ranks the starter of this process says there are; 1 where there is no starter. */
+export function ranksOfEnvironment(environment: NodeJS.ProcessEnv = process.env): { rank: number; size: number } {
+  const numbers = (rank: string | undefined, size: string | undefined) => {
+    if (rank === undefined || size === undefined) return undefined;
+    return { rank: Number(rank), size: Number(size) };
+  };
+  return (
+    numbers(environment["OMPI_COMM_WORLD_RANK"], environment["OMPI_COMM_WORLD_SIZE"]) ??
+    // srun sets SLURM_STEP_NUM_TASKS for its own tasks; a plain shell of an allocation has no SLURM_PROCID of a step.
+    numbers(environment["SLURM_PROCID"], environment["SLURM_STEP_NUM_TASKS"]) ?? { rank: 0, size: 1 }
+  );
+}
+
+/**
+ * The ranks of this process's job; `alone` outside mpirun and srun, and for a job of one. Kernels of this process get the
+ * threads that are its share of the machine, unless LIANLU_THREADS says how many.
+ * LIANLU_MPI_TIMEOUT: seconds without a word from a rank after which it is given up.
+ */
+export function openRanks(environment: NodeJS.ProcessEnv = process.env): Ranks {
+  const expected = ranksOfEnvironment(environment);
+  if (expected.size <= 1) return alone;
+  const limitSeconds = limitOf(environment["LIANLU_MPI_TIMEOUT"]);
+  const messages = openMessages(limitSeconds);
+  const { rank, size, peers } = messages;
+  if (size !== expected.size) {
+    throw new Failure(
+      "environment",
+      `${expected.size} processes were started, and Open MPI joins ${size} of them.`,
+      "Start them with the mpirun of the same Open MPI, or under Slurm with `srun --mpi=pmix`.",
+    );
+  }
+  const neighbours = peers.filter(({ host }) => host === peers[rank]!.host).length;
+  if (!environment["LIANLU_THREADS"]) setThreads(threadsOfRank(availableParallelism(), cpus().length, neighbours));
+  const sum = (numbers: Float64Array): void => messages.sum(numbers, limitSeconds);
+  return {
+    rank,
+    size,
+    name: `rank ${rank} of ${size} (host ${peers[rank]!.host}, process ${process.pid})`,
+    messages,
+    limitSeconds,
+    sum,
+    agree(number) {
+      const numbers = Float64Array.of(rank === 0 ? number : 0);
+      sum(numbers);
+      return numbers[0]!;
+    },
+    meet: () => messages.sum(new Float64Array(0), limitSeconds * patience),
+  };
+}
+
+function limitOf(setting: string | undefined): number {
+  if (setting === undefined || setting === "") return defaultLimitSeconds;
+  const seconds = Number(setting);
+  if (Number.isFinite(seconds) && seconds > 0) return seconds;
+  throw new Failure("usage", `LIANLU_MPI_TIMEOUT is '${setting}', and a number of seconds is expected.`);
+}
+
+/**
+ * Threads for one rank of a machine: the processors that it is bound to, if it has them for itself, else its share of
+ * those. `allowed` may be used by this process, of `present`; `neighbours` ranks are on this machine.
+ */
+export function threadsOfRank(allowed: number, present: number, neighbours: number): number {
+  const bound = allowed * neighbours <= present && allowed < present;
+  return Math.min(256, Math.max(1, bound ? allowed : Math.floor(allowed / neighbours)));
+}
+
+/**
+ * For a job that ends with an error: says whose it is, and ends all ranks, since the others wait for this one.
+ * An error that every rank has alike is told by rank 0 alone: it is the first to speak, and ends the others.
+ */
+export function endRanks(ranks: Ranks, error: unknown, place: string): void {
+  const { messages } = ranks;
+  if (messages === undefined) return;
+  if (ranks.rank > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, courtesyMs);
+  const failure = error instanceof Failure ? error : undefined;
+  const text = failure?.message ?? (error instanceof Error ? error.stack : String(error));
+  const hint = failure?.hint === undefined ? "" : `\n${failure.hint}`;
+  // Written at once: the process ends with the next line.
+  writeSync(2, `lianlu: ${ranks.name} ends the job ${place}: ${text}${hint}\n`);
+  messages.abort(failure === undefined ? 1 : exitCodes[failure.kind]);
+}
