@@ -52,6 +52,13 @@ export function createTestTokenizer(extraWords: readonly string[] = []): Tokeniz
   const firstByte = controlNames.length;
   const encode = (text: string): Int32Array => Int32Array.from(Buffer.from(text), (byte) => byte + firstByte);
   const id = (name: string): number => controlNames.indexOf(name);
+  const renderChat: Tokenizer["renderChat"] = (messages, options = {}) => {
+    const pieces: (string | number)[] = [id("<s>")];
+    for (const { role, content } of messages) pieces.push(id("<|im_start|>"), `${role}\n${content}`, id("<|im_end|>"));
+    if (options.tools?.length) pieces.push(JSON.stringify(options.tools));
+    if (options.addGenerationPrompt) pieces.push(id("<|im_start|>"), "assistant\n");
+    return pieces;
+  };
   return {
     id: "test",
     vocabSize: bytes.length,
@@ -65,14 +72,11 @@ export function createTestTokenizer(extraWords: readonly string[] = []): Tokeniz
     tokenBytes: (each) => bytes[each]!,
     isControl: (each) => each < firstByte,
     controlId: (name) => (controlNames.includes(name) ? id(name) : undefined),
-    encodeChat(messages, options = {}) {
-      const ids = [id("<s>")];
-      for (const { role, content } of messages)
-        ids.push(id("<|im_start|>"), ...encode(`${role}\n${content}`), id("<|im_end|>"));
-      if (options.tools?.length) ids.push(...encode(JSON.stringify(options.tools)));
-      if (options.addGenerationPrompt) ids.push(id("<|im_start|>"), ...encode("assistant\n"));
-      return Int32Array.from(ids);
-    },
+    encodeChat: (messages, options) =>
+      Int32Array.from(
+        renderChat(messages, options).flatMap((piece) => (typeof piece === "number" ? [piece] : [...encode(piece)])),
+      ),
+    renderChat,
   };
 }
 

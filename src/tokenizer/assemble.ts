@@ -1,5 +1,5 @@
 // A Tokenizer from its parts: what all algorithms share, once text can be turned into ids. Knows no file format.
-import { chatDialectOf, createChatEncoder, TURN_ENDS } from "./chat.ts";
+import { chatDialectOf, createChatRenderer, encodePieces, TURN_ENDS } from "./chat.ts";
 import type { ChatTemplates } from "./chat.ts";
 import { fromUtf8, hashVocabulary } from "./data.ts";
 import type { TokenEntry } from "./data.ts";
@@ -35,6 +35,7 @@ export function assembleTokenizer(parts: TokenizerParts): Tokenizer {
   });
   const isControl = (id: number) => tokens[id]?.kind === "control";
   const tokenBytes = (id: number) => (isControl(id) ? NO_BYTES : (tokens[id]?.bytes ?? NO_BYTES));
+  const renderChat = createChatRenderer({ controlIds, tokens, templates, names });
   const turnEnds = TURN_ENDS.flatMap((name) => controlIds.get(name) ?? []);
 
   return {
@@ -55,7 +56,8 @@ export function assembleTokenizer(parts: TokenizerParts): Tokenizer {
     tokenBytes,
     isControl,
     controlId: (name) => controlIds.get(name),
-    encodeChat: createChatEncoder({ encode, controlIds, tokens, templates, names }),
+    encodeChat: (messages, options) => encodePieces(renderChat(messages, options), encode),
+    renderChat,
   };
 }
 

@@ -1,4 +1,4 @@
-// Encodes a dialogue by a checkpoint's Jinja chat template, so that nothing in the messages becomes a control token.
+// Renders a dialogue by a checkpoint's Jinja chat template, so that nothing in the messages becomes a control token.
 //
 // How: before rendering, a mark (a character that occurs nowhere in the input) is put into every string of the messages
 // after each character with which a control token can begin. Control tokens that are whole in the rendered text then come
@@ -11,18 +11,17 @@
 import { Template } from "@huggingface/jinja";
 import { Failure } from "../protocol/errors.ts";
 import type { Message, ToolCall, ToolDefinition } from "../protocol/message.ts";
-import type { ChatEncoder, ChatSource } from "./chat.ts";
+import type { ChatRenderer, ChatSource } from "./chat.ts";
 import { alternation, fromUtf8 } from "./data.ts";
 import type { TokenEntry } from "./data.ts";
-import { createIdBuffer } from "./ids.ts";
+import type { ChatPiece } from "./tokenizer.ts";
 
 export function createTemplateRenderer({
-  encode,
   controlIds,
   tokens,
   template,
   names,
-}: Omit<ChatSource, "templates"> & { template: string }): ChatEncoder {
+}: Omit<ChatSource, "templates"> & { template: string }): ChatRenderer {
   const controlNames = [...controlIds.keys()].filter((name) => name !== "");
   const firstCharacters = new Set(controlNames.map((name) => String.fromCodePoint(name.codePointAt(0)!)));
   const harmless = alternation(harmlessTexts(tokens, controlNames, firstCharacters)) ?? "(?!)";
@@ -55,24 +54,24 @@ export function createTemplateRenderer({
       );
     }
 
-    const ids = createIdBuffer(rendered.length);
+    const pieces: ChatPiece[] = [];
     let position = 0;
     let stripLeft = false;
     const write = (end: number, stripRight: boolean) => {
       let text = rendered.slice(position, end).replaceAll(mark, "");
       if (stripLeft) text = text.trimStart();
       if (stripRight) text = text.trimEnd();
-      if (text !== "") ids.append(encode(text));
+      if (text !== "") pieces.push(text);
     };
     for (const match of rendered.matchAll(controls)) {
       const id = controlIds.get(match[0])!;
       write(match.index, tokens[id]?.stripLeft === true);
-      ids.push(id);
+      pieces.push(id);
       stripLeft = tokens[id]?.stripRight === true;
       position = match.index + match[0].length;
     }
     write(rendered.length, false);
-    return ids.take();
+    return pieces;
   };
 }
 

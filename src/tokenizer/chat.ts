@@ -5,7 +5,7 @@ import type { Message, ToolCall, ToolDefinition } from "../protocol/message.ts";
 import { createTemplateRenderer } from "./chat-template.ts";
 import type { TokenEntry } from "./data.ts";
 import { createIdBuffer } from "./ids.ts";
-import type { ChatDialect, ChatOptions } from "./tokenizer.ts";
+import type { ChatDialect, ChatOptions, ChatPiece } from "./tokenizer.ts";
 
 /** Control tokens of InternLM2's chat format. */
 export const CHAT_TOKENS = [
@@ -73,7 +73,6 @@ const INTERNLM_TEMPLATE = [
 ].join("\n");
 
 export interface ChatSource {
-  encode(text: string): Int32Array;
   /** Ids of the control tokens by name. */
   controlIds: ReadonlyMap<string, number>;
   /** By id: says which control tokens take white space along. */
@@ -83,7 +82,17 @@ export interface ChatSource {
   names: Readonly<Record<string, string | undefined>>;
 }
 
-export type ChatEncoder = (messages: readonly Message[], options?: ChatOptions) => Int32Array;
+export type ChatRenderer = (messages: readonly Message[], options?: ChatOptions) => ChatPiece[];
+
+/** The ids of rendered pieces: each text is encoded in one go, as a tokenizer does that splits at control tokens. */
+export function encodePieces(pieces: readonly ChatPiece[], encode: (text: string) => Int32Array): Int32Array {
+  const ids = createIdBuffer();
+  for (const piece of pieces) {
+    if (typeof piece === "number") ids.push(piece);
+    else ids.append(encode(piece));
+  }
+  return ids.take();
+}
 
 /** Control tokens that end a turn in one family or another, or the text where a turn's end is the usual EOS. */
 export const TURN_ENDS = [
@@ -124,8 +133,8 @@ export function chatDialectOf(
   return "plain";
 }
 
-/** The encoder throws Failure("input") where there is no template, or the template refuses the dialogue. */
-export function createChatEncoder(source: ChatSource): ChatEncoder {
+/** The renderer throws Failure("input") where there is no template, or the template refuses the dialogue. */
+export function createChatRenderer(source: ChatSource): ChatRenderer {
   if (usesBuiltIn(source)) return createInternLm2(source);
   const usual = source.templates.usual ?? source.templates.withTools;
   if (usual === undefined && source.controlIds.has("<eoa>") && source.controlIds.has("<eoh>")) {
@@ -146,19 +155,18 @@ export function createChatEncoder(source: ChatSource): ChatEncoder {
   return (messages, options) => ((options?.tools ?? []).length > 0 ? renderWithTools : render)(messages, options);
 }
 
-function createInternLm2({ encode, controlIds, names }: ChatSource): ChatEncoder {
+function createInternLm2({ controlIds, names }: ChatSource): ChatRenderer {
   const control = (name: string) => controlIds.get(name)!;
   return (messages, { tools = [], addGenerationPrompt = false } = {}) => {
-    const ids = createIdBuffer();
-    // Text between two control tokens is encoded in one go, as a tokenizer does that splits a rendered template.
+    const pieces: ChatPiece[] = [];
     let text = "";
     const write = (...parts: readonly (string | { control: string })[]) => {
       for (const part of parts) {
         if (typeof part === "string") text += part;
         else {
-          ids.append(encode(text));
+          if (text !== "") pieces.push(text);
           text = "";
-          ids.push(control(part.control));
+          pieces.push(control(part.control));
         }
       }
     };
@@ -186,8 +194,8 @@ function createInternLm2({ encode, controlIds, names }: ChatSource): ChatEncoder
     }
     if (toolsPending) writeTools();
     if (addGenerationPrompt) write(start, "assistant\n");
-    ids.append(encode(text));
-    return ids.take();
+    if (text !== "") pieces.push(text);
+    return pieces;
   };
 }
 

@@ -11,7 +11,7 @@ export type { StreamDecoder, StreamDecoderOptions } from "./stream-decoder.ts";
 export { withPlainTools } from "./plain-tools.ts";
 export { readTokenizerJson } from "./tokenizer-json.ts";
 export { saveTokenizer } from "./tokenizer-json-write.ts";
-export type { ChatDialect, ChatOptions, DecodeOptions, Tokenizer } from "./tokenizer.ts";
+export type { ChatDialect, ChatOptions, ChatPiece, DecodeOptions, Tokenizer } from "./tokenizer.ts";
 export { createToolCallParser, parseCallBody, parseToolCalls } from "./tool-calls.ts";
 export type { ToolCallEvent, ToolCallParser, ToolCallParserOptions } from "./tool-calls.ts";
 export { splitOf, tokenize } from "./tokenize.ts";

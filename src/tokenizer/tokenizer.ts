@@ -20,6 +20,9 @@ export interface ChatOptions {
  */
 export type ChatDialect = "internlm2" | "llama3" | "hermes" | "plain";
 
+/** A text, or the id of a control token. No two texts are neighbours, and none is empty. */
+export type ChatPiece = string | number;
+
 export interface DecodeOptions {
   /** "write" puts control tokens' names into the text. Default "omit". */
   controls?: "omit" | "write";
@@ -56,4 +59,6 @@ export interface Tokenizer {
    * Control tokens come from the template alone, never from the messages.
    */
   encodeChat(messages: readonly Message[], options?: ChatOptions): Int32Array;
+  /** The same dialogue before its texts are encoded: what `encodeChat` encodes piece by piece. */
+  renderChat(messages: readonly Message[], options?: ChatOptions): ChatPiece[];
 }

@@ -13,7 +13,8 @@ const answerFields = ["completion", "response", "answer", "output"] as const;
 export default defineFormat({
   summary: "{messages | prompt + completion | instruction + output, label | kto_tag}",
   purposes: ["rated"],
-  detect: (record) => tags.some((tag) => tag in record),
+  rank: 1,
+  detect: (record) => "kto_tag" in record || typeof record["label"] === "boolean",
   read(record) {
     const tag = firstOf(record, tags) ?? tags[0];
     const good = asBoolean(record[tag], tag);
