@@ -249,9 +249,9 @@ async function* trainSteps<B>(
         // A snapshot or a result of broken weights would take the place of good ones.
         const broken = brokenAmong(kernels, optimizer.parameters);
         if (broken) {
-          const anomaly = brokenWeights(step, broken.name);
-          yield* answer(anomaly, broken.name);
-          await rollBack(anomaly);
+          const breakdown = brokenWeights(step, broken.name);
+          yield* answer(breakdown, broken.name);
+          await rollBack(breakdown);
           continue;
         }
         await save("turn");
