@@ -14,6 +14,7 @@ void defineLowBit(napi_env env, napi_value exports);
 void defineFrozen(napi_env env, napi_value exports);
 void definePeak(napi_env env, napi_value exports);
 void defineMap(napi_env env, napi_value exports);
+void defineMpi(napi_env env, napi_value exports);
 void defineAttention(napi_env env, napi_value exports);
 void defineRows(napi_env env, napi_value exports);
 void defineVectors(napi_env env, napi_value exports);
@@ -79,6 +80,7 @@ napi_value initialise(napi_env env, napi_value exports) {
     defineNumber(env, exports, "threads", [](Arguments&) { return static_cast<double>(threads()); });
     define(env, exports, "setThreads", [](Arguments& arguments) { setThreads(static_cast<int>(arguments.integer())); });
     defineMap(env, exports);
+    defineMpi(env, exports);
     // One line a family.
     defineMatmul(env, exports);
     defineLowBit(env, exports);

@@ -34,6 +34,7 @@ class Arguments {
   float real() { return static_cast<float>(number()); }
   long integer() { return static_cast<long>(number()); }
   bool flag();
+  void skip() { next(); }
 
  private:
   void* array(napi_typedarray_type wanted, bool optional);
