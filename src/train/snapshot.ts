@@ -6,8 +6,10 @@ import { z } from "zod";
 import { openSafetensors, readFloats, writeSafetensors } from "../formats/safetensors.ts";
 import { bytesOf } from "../model/index.ts";
 import type { Optimizer } from "./optimizer.ts";
+import type { StateEntry } from "./optimizers/optimizer.ts";
 import type { SamplerState } from "./sampler.ts";
 import { isWhole, readPointer } from "./snapshot-file.ts";
+import { startDetector } from "./watch/anomalies.ts";
 import { createSnapshotWriter, type NamedFloats } from "./snapshot-writer.ts";
 
 const numbers = z.array(z.number());
@@ -34,6 +36,21 @@ const stateSchema = z.object({
 });
 /** All of a run that is not a tensor, as plain JSON. */
 export type SnapshotState = z.infer<typeof stateSchema> & { sampler: SamplerState };
+
+/** The state of a run that has not begun. */
+export function startState(): SnapshotState {
+  return {
+    step: 0,
+    batches: 0,
+    tokens: 0,
+    sampler: {},
+    detector: startDetector(),
+    anomalies: 0,
+    skipped: 0,
+    rollbacks: 0,
+    sinceBest: 0,
+  };
+}
 
 const fileSchema = z.object({ file: z.string().regex(/^[\w.-]+$/), sha256: z.string() });
 
@@ -75,7 +92,8 @@ export interface Snapshots {
   readonly newestFile: string | undefined;
   /**
    * Starts to write the state of a step: over the older of the two that are written in turn, or apart where the run was
-   * asked to stop. The numbers may change when it resolves. Throws what an earlier one failed with.
+   * asked to stop. The numbers may change when it resolves. Throws what an earlier one failed with. Every rank calls it:
+   * what is dealt out among them is collected.
    */
   save(state: SnapshotState, why: "turn" | "stop"): Promise<void>;
   /** Starts to write the weights as the best so far. */
@@ -89,22 +107,28 @@ export interface Snapshots {
   close(): Promise<void>;
 }
 
-/** `tensors` are what a snapshot holds: parameters, moments and averages. */
-export function openSnapshots(runDirectory: string, tensors: readonly NamedFloats[]): Snapshots {
+/**
+ * `tensors` are what a snapshot holds: parameters, moments and averages. Every rank of a run reads snapshots, and the one
+ * that `writes` writes them.
+ */
+export function openSnapshots(runDirectory: string, tensors: readonly StateEntry[], writes = true): Snapshots {
   const directory = snapshotDirectory(runDirectory);
   const writer = createSnapshotWriter();
   const pointerOf = (slot: string): string => join(directory, `${slot}.json`);
   let newestFile: string | undefined;
 
   /** Into `into` where the file is whole. */
-  async function read(slot: string, into: readonly NamedFloats[]): Promise<boolean> {
+  async function read(slot: string, into: readonly StateEntry[]): Promise<boolean> {
     const pointer = fileSchema.safeParse(readPointer(pointerOf(slot)));
     if (!pointer.success) return false;
     const file = join(directory, pointer.data.file);
     if (!(await isWhole(file, pointer.data.sha256))) return false;
     const source = openSafetensors(file);
     try {
-      for (const { name, data } of into) data.set(readFloats(source, name));
+      for (const { name, data, range } of into) {
+        const floats = readFloats(source, name);
+        data.set(range === undefined ? floats : floats.subarray(range.begin, range.end));
+      }
     } finally {
       source.close();
     }
@@ -119,12 +143,16 @@ export function openSnapshots(runDirectory: string, tensors: readonly NamedFloat
     },
     async save(state, why) {
       await writer.flush();
+      // All at once on the rank that writes: the writer copies them anyway.
+      const whole = tensors.map((entry) => ({ ...entry, data: entry.collect ? entry.collect() : entry.data }));
+      if (!writes) return;
       const [first, second] = turns.map((slot) => stateOf(directory, slot)?.step ?? -1);
       const slot = why === "stop" ? stopSlot : first! <= second! ? turns[0] : turns[1];
       newestFile = join(directory, `${slot}.safetensors`);
       const metadata = { step: String(state.step), sampler: JSON.stringify(state.sampler) };
       // The state is live: what the thread gets is a copy, made now.
-      await writer.write({ file: newestFile, pointer: pointerOf(slot), tensors, metadata, state });
+      const named = whole.map(({ name, shape, data }) => ({ name, shape, data: data! }));
+      await writer.write({ file: newestFile, pointer: pointerOf(slot), tensors: named, metadata, state });
     },
     async saveBest(best, parameters) {
       await writer.flush();

@@ -1,8 +1,8 @@
 // What the trainer is told, and what it gives back.
 import type { Decoder } from "../model/index.ts";
-import type { JobEvent } from "../protocol/job.ts";
 import type { Tape } from "../tensor/index.ts";
 import type { Batch } from "./batch.ts";
+import type { Hook } from "./hooks.ts";
 import type { Objective } from "./objective.ts";
 import type { Optimizer } from "./optimizer.ts";
 import type { GradientExchange } from "./passes.ts";
@@ -11,19 +11,6 @@ import type { SamplerState } from "./sampler.ts";
 import type { Schedule } from "./schedule.ts";
 import type { AnomalyPolicy } from "./watch/anomalies.ts";
 import type { AnomalyRow, MetricsRow } from "./watch/meters.ts";
-
-/** Work between steps: samples, an evaluation chat, a task. */
-export interface Hook {
-  /** Its figures are logged as NAME/FIGURE. */
-  name: string;
-  /** Steps between runs; it also runs after the last step. */
-  every: number;
-  /**
-   * Runs with the weights that would be handed out now (averages, where the run keeps them), on the rank that writes.
-   * Figures must depend on the weights alone. What it throws is told, and training goes on.
-   */
-  run(context: { step: number; signal: AbortSignal }): AsyncGenerator<JobEvent, Record<string, number> | void>;
-}
 
 export type SaveReason = "snapshot" | "best" | "end";
 

@@ -3,30 +3,27 @@
 import { mkdirSync } from "node:fs";
 import { basename } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
-import type { Kernels } from "../kernels/kernels.ts";
-import { namedTensors } from "../model/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job, JobEvent } from "../protocol/job.ts";
-import type { Tensor } from "../tensor/index.ts";
 import { createAverages } from "./averages.ts";
-import { passesOfStep, validate, type StepPasses } from "./passes.ts";
-import { alone } from "./ranks.ts";
+import { runHook } from "./hooks.ts";
+import { passesOfStep, validate } from "./passes.ts";
+import { alone, type Ranks } from "./ranks.ts";
 import { learningRateAt } from "./schedule.ts";
-import { openSnapshots, type SnapshotState } from "./snapshot.ts";
-import type { Hook, SaveReason, TrainerOptions, TrainingResult } from "./trainer-options.ts";
+import { openSnapshots, startState, type SnapshotState } from "./snapshot.ts";
+import type { SaveReason, TrainerOptions, TrainingResult } from "./trainer-options.ts";
 import {
   acceptStep,
   actionOn,
   brokenWeights,
   judgeStep,
   judgeValidation,
-  startDetector,
   worthNaming,
   type Anomaly,
   type AnomalyAction,
-  type StepFigures,
 } from "./watch/anomalies.ts";
 import { createClock } from "./watch/clock.ts";
+import { brokenAmong, figuresOf } from "./watch/figures.ts";
 import { openMeters, silentMeters, type MetricsRow } from "./watch/meters.ts";
 import { createWebhook, type WebhookEvent } from "./watch/webhook.ts";
 
@@ -80,12 +77,13 @@ async function* trainSteps<B>(
   const { totalSteps } = schedule;
   mkdirSync(workDirectory, { recursive: true });
   const averages = options.ema === undefined ? undefined : createAverages(kernels, optimizer.parameters, options.ema);
-  const snapshots = openSnapshots(workDirectory, [
-    ...optimizer.parameters,
-    ...optimizer.state,
-    ...(averages?.state ?? []),
-  ]);
+  const snapshots = openSnapshots(
+    workDirectory,
+    [...optimizer.parameters, ...optimizer.state, ...(averages?.state ?? [])],
+    writes,
+  );
   const found = await snapshots.load("all");
+  checkSameStart(ranks, found?.step);
   const sampler = objective.sampler(found?.sampler);
   const state: SnapshotState = { ...(found ?? startState()), sampler: sampler.state as SnapshotState["sampler"] };
   const meters = writes
@@ -96,7 +94,7 @@ async function* trainSteps<B>(
         tensorboard: options.tensorboard,
       })
     : silentMeters();
-  const clock = createClock(kernels, options.flopsPerToken);
+  const clock = createClock(kernels, writes ? options.flopsPerToken : undefined, ranks.size);
   if (found) yield { type: "note", text: `Going on from step ${found.step} of ${totalSteps}.` };
 
   let savedStep = found?.step;
@@ -133,9 +131,9 @@ async function* trainSteps<B>(
     const { step, kind, message, reason, figures } = anomaly;
     meters.anomaly({ step, kind, action, message, figures });
     state.anomalies++;
-    yield { type: "note", text: `${message} ${whatIsDone[action]} ${action === "note" ? reason : ""}`.trimEnd() };
     yield* tell({ event: "anomaly", step, kind, action, message, reason, figures });
     if (action === "stop") throw await failureOf(anomaly);
+    yield { type: "note", text: `${message} ${action === "note" ? reason : whatIsDone[action]}` };
     return action;
   }
   /** Weights, moments and averages as the newest snapshot has them; the data go on behind those that did the harm. */
@@ -154,7 +152,7 @@ async function* trainSteps<B>(
   };
   const save = async (why: "turn" | "stop"): Promise<void> => {
     if (why === "turn") state.rollbacks = 0;
-    if (writes) await snapshots.save(state, why);
+    await snapshots.save(state, why);
     savedStep = state.step;
   };
   /** Looks at held-out batches, and keeps the weights where they are the best so far. */
@@ -185,19 +183,20 @@ async function* trainSteps<B>(
         await save("stop");
         await snapshots.flush();
         yield { type: "note", text: `Step ${state.step} is saved; the same command goes on from there.` };
-        throw signal.reason;
+        // Another rank may have been asked.
+        throw signal.reason ?? new DOMException("another rank was asked to stop", "AbortError");
       }
       const started = performance.now();
       const step = state.step + 1;
       const learningRate = learningRateAt(state.step, schedule);
       const { accumulate } = options;
-      const passes = await passesOfStep({ tape, objective, ranks, exchange: options.exchange }, sampler, {
+      const passes = await passesOfStep({ tape, objective, ranks, exchange: optimizer.exchange }, sampler, {
         step: state.step,
         firstBatch: state.batches,
         batches: typeof accumulate === "number" ? accumulate : accumulate(state.step),
       });
       state.batches += passes.batches;
-      const figures = figuresOf(options, passes, step);
+      const figures = figuresOf({ kernels, optimizer, decoder: options.decoder }, passes, step);
       const anomaly = judgeStep(state.detector, figures);
       const action = anomaly && (yield* answer(anomaly, figures.brokenTensor));
       if (action === "rollback") {
@@ -293,65 +292,10 @@ async function* trainSteps<B>(
   }
 }
 
-const whatIsDone: Record<AnomalyAction, string> = {
-  note: "",
+const whatIsDone = {
   skip: "Its update is left out.",
   rollback: "Going back to the newest snapshot, and on with the data after these.",
-  stop: "",
-};
-
-function startState(): SnapshotState {
-  return {
-    step: 0,
-    batches: 0,
-    tokens: 0,
-    sampler: {},
-    detector: startDetector(),
-    anomalies: 0,
-    skipped: 0,
-    rollbacks: 0,
-    sinceBest: 0,
-  };
-}
-
-/** What there is to judge a step by; looks for what is broken where something is. */
-function figuresOf<B>(
-  { tape, optimizer, decoder }: TrainerOptions<B>,
-  { loss, weight }: StepPasses,
-  step: number,
-): StepFigures {
-  const figures = { step, loss, weight, gradientNorm: Number.NaN };
-  if (weight === 0) return figures;
-  if (!Number.isFinite(loss)) {
-    const broken = brokenAmong(tape.kernels, [...optimizer.parameters, ...namedTensors(decoder).values()]);
-    return { ...figures, brokenTensor: broken?.name };
-  }
-  try {
-    return { ...figures, gradientNorm: optimizer.gradientNorm(step) };
-  } catch (error) {
-    if (!(error instanceof Failure) || error.kind !== "numeric") throw error;
-    return { ...figures, brokenGradient: error.message };
-  }
-}
-
-function brokenAmong(kernels: Kernels, tensors: readonly Tensor[]): Tensor | undefined {
-  return tensors.find(({ data }) => !Number.isFinite(kernels.sumSquares(data)));
-}
-
-/** The figures of a hook; what it throws is a note. */
-async function* runHook(
-  { name, run }: Hook,
-  step: number,
-  signal: AbortSignal,
-): AsyncGenerator<JobEvent, Record<string, number>> {
-  try {
-    return (yield* run({ step, signal })) ?? {};
-  } catch (error) {
-    if (signal.aborted) return {};
-    yield { type: "note", text: `${name} at step ${step}: ${error instanceof Error ? error.message : String(error)}` };
-    return {};
-  }
-}
+} as const;
 
 function addParts(row: MetricsRow, prefix: string, parts: Record<string, number>): void {
   for (const [name, value] of Object.entries(parts)) {

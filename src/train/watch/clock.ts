@@ -17,10 +17,10 @@ const leastSteps = 10;
 const slowFactor = 10;
 const slowSeconds = 5;
 
-/** `flopsPerToken` gives the MFU, of the float32 peak that is measured now on the threads in use. */
-export function createClock(kernels: Kernels, flopsPerToken: number | undefined): Clock {
-  const peak =
-    flopsPerToken !== undefined && kernels.name === "native" ? 1e9 * measurePeak("f32", machine().threads) : undefined;
+/** `flopsPerToken` gives the MFU: of the float32 peak, measured now on the threads in use, of so many processes. */
+export function createClock(kernels: Kernels, flopsPerToken: number | undefined, processes: number): Clock {
+  const measured = flopsPerToken !== undefined && kernels.name === "native";
+  const peak = measured ? 1e9 * processes * measurePeak("f32", machine().threads) : undefined;
   const started = performance.now();
   const recent: number[] = [];
   let last: { step: number; seconds: number; median: number } | undefined;
