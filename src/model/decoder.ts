@@ -3,7 +3,7 @@
 import type { HeadLayout, Kernels } from "../kernels/kernels.ts";
 import { Failure } from "../protocol/errors.ts";
 import { attention, randomNormal, rmsNorm, sizeOf, tensor, type Tape, type Tensor } from "../tensor/index.ts";
-import { windowOf, type DecoderConfig } from "./config.ts";
+import { expertsOf, windowOf, type DecoderConfig } from "./config.ts";
 import { familyOf, type TensorNames } from "./family.ts";
 import {
   fusedLayout,
@@ -15,8 +15,10 @@ import {
   type Rotation,
 } from "./layers/attention.ts";
 import { denseEmbedding, type Embedding } from "./layers/embedding.ts";
-import { feedForward } from "./layers/feed-forward.ts";
+import { balanceExperts, type Balance } from "./layers/balance.ts";
+import { gatedFeedForward, type DenseFeedForward, type GatedFeedForward } from "./layers/feed-forward.ts";
 import { denseLinear, type Linear } from "./layers/linear.ts";
+import { mixture, type Mixture } from "./layers/mixture.ts";
 import { growingRope, ropeOf, rowTables, type GrowingRope, type Rope, type RopeRun } from "./layers/rope.ts";
 import { maximumPositions } from "./layers/rope-scaling.ts";
 
@@ -27,9 +29,7 @@ export interface Layer {
   headNorms: HeadNorms | undefined;
   output: Linear;
   feedForwardNorm: Tensor;
-  gate: Linear;
-  up: Linear;
-  down: Linear;
+  feedForward: DenseFeedForward | Mixture;
 }
 
 export interface Decoder {
@@ -70,6 +70,25 @@ export function buildDecoder(kernels: Kernels, config: DecoderConfig, parts: Dec
     if (!qNorm || !kNorm) throw new Error(`the family ${config.family} has no norms of q and k`);
     return { q: parts.tensor(qNorm, [headDim]), k: parts.tensor(kNorm, [headDim]), eps: config.rmsNormEps };
   };
+  const gated = ({ gate, up, down }: Record<keyof GatedFeedForward, string>, size: number): GatedFeedForward => ({
+    gate: linear(gate, size, hiddenSize, config.feedForwardBias),
+    up: linear(up, size, hiddenSize, config.feedForwardBias),
+    down: linear(down, hiddenSize, size, config.feedForwardBias),
+  });
+  const feedForward = (index: number): DenseFeedForward | Mixture => {
+    const layer = names.layer(index);
+    const experts = expertsOf(config, index);
+    if (!experts) return { kind: "dense", ...gated(layer, intermediateSize) };
+    const { router, expert } = layer;
+    if (!router || !expert) throw new Error(`the family ${config.family} has no experts`);
+    return {
+      kind: "mixture",
+      router: parts.tensor(router, [experts.count, hiddenSize]),
+      experts: Array.from({ length: experts.count }, (_, each) => gated(expert(each), experts.intermediateSize)),
+      perToken: experts.perToken,
+      normalize: experts.normalize,
+    };
+  };
   const table =
     parts.embedding?.(names.embedding, vocabSize, hiddenSize) ??
     denseEmbedding(parts.tensor(names.embedding, [vocabSize, hiddenSize]));
@@ -80,7 +99,7 @@ export function buildDecoder(kernels: Kernels, config: DecoderConfig, parts: Dec
     embedding: table,
     layers: Array.from({ length: config.layers }, (_, index) => {
       const layer = names.layer(index);
-      const { qkvBias, outputBias, feedForwardBias } = config;
+      const { qkvBias, outputBias } = config;
       return {
         attentionNorm: parts.tensor(layer.attentionNorm, [hiddenSize]),
         projections:
@@ -94,9 +113,7 @@ export function buildDecoder(kernels: Kernels, config: DecoderConfig, parts: Dec
         headNorms: headNorms(layer),
         output: linear(layer.output, hiddenSize, heads * headDim, outputBias),
         feedForwardNorm: parts.tensor(layer.feedForwardNorm, [hiddenSize]),
-        gate: linear(layer.gate, intermediateSize, hiddenSize, feedForwardBias),
-        up: linear(layer.up, intermediateSize, hiddenSize, feedForwardBias),
-        down: linear(layer.down, hiddenSize, intermediateSize, feedForwardBias),
+        feedForward: feedForward(index),
       };
     }),
     norm: parts.tensor(names.norm, [hiddenSize]),
@@ -115,8 +132,10 @@ export function initializeDecoder(kernels: Kernels, config: DecoderConfig, seed:
   const narrow = new Map<string, number>();
   for (let layer = 0; layer < config.layers; layer++) {
     const scale = 1 / Math.sqrt(2 * (layer + 1));
-    narrow.set(`${names.layer(layer).output}.weight`, scale);
-    narrow.set(`${names.layer(layer).down}.weight`, scale);
+    const { output, down, expert } = names.layer(layer);
+    const experts = expertsOf(config, layer)?.count ?? 0;
+    const narrowed = [output, down, ...Array.from({ length: experts }, (_, each) => expert!(each).down)];
+    for (const name of narrowed) narrow.set(`${name}.weight`, scale);
   }
   let stream = 0;
   return buildDecoder(kernels, config, {
@@ -139,27 +158,45 @@ export function namedTensors(decoder: Decoder): Map<string, Tensor> {
   const add = (...linears: readonly Linear[]): void => {
     for (const { weight, bias } of linears) tensors.push(weight, bias);
   };
-  for (const { attentionNorm, projections, headNorms, output, feedForwardNorm, gate, up, down } of decoder.layers) {
+  for (const { attentionNorm, projections, headNorms, output, feedForwardNorm, feedForward } of decoder.layers) {
     tensors.push(attentionNorm);
     add(...projections);
     tensors.push(headNorms?.q, headNorms?.k);
     add(output);
     tensors.push(feedForwardNorm);
-    add(gate, up, down);
+    if (feedForward.kind === "mixture") tensors.push(feedForward.router);
+    for (const { gate, up, down } of gatedOf(feedForward)) add(gate, up, down);
   }
   tensors.push(decoder.norm);
   if (!decoder.config.tieEmbeddings) add(decoder.head);
   return new Map(tensors.filter((entry) => entry !== undefined).map((entry) => [entry.name, entry]));
 }
 
-/** Replaces linear layers of the blocks (not the output layer) in place, by what `replace` returns for each. */
+/** The feed-forward layer of a layer that has no experts. Throws Failure("usage") where it has. */
+export function denseFeedForward({ feedForward, feedForwardNorm }: Layer): DenseFeedForward {
+  if (feedForward.kind === "dense") return feedForward;
+  throw new Failure(
+    "usage",
+    `The layer of ${feedForwardNorm.name} is a mixture of experts, and only dense layers can be treated in this way.`,
+    "Use a model without experts.",
+  );
+}
+
+/** The dense layer, or the experts. */
+function gatedOf(feedForward: DenseFeedForward | Mixture): readonly GatedFeedForward[] {
+  return feedForward.kind === "dense" ? [feedForward] : feedForward.experts;
+}
+
+/** Replaces linear layers of the blocks (not the output layer, and no router) in place, by what `replace` returns for each. */
 export function replaceLinears(decoder: Decoder, replace: (linear: Linear) => Linear): void {
   for (const layer of decoder.layers) {
     layer.projections = layer.projections.map(replace) as unknown as Projections;
     layer.output = replace(layer.output);
-    layer.gate = replace(layer.gate);
-    layer.up = replace(layer.up);
-    layer.down = replace(layer.down);
+    for (const gated of gatedOf(layer.feedForward)) {
+      gated.gate = replace(gated.gate);
+      gated.up = replace(gated.up);
+      gated.down = replace(gated.down);
+    }
   }
 }
 
@@ -197,14 +234,21 @@ export function decode(
   checkpointedLayers = 0,
 ): Tensor {
   const rotation = rotationOf(tape, decoder, positions, ropeRuns);
+  const { experts } = decoder.config;
+  const { pass } = tape;
+  const balancing =
+    experts && pass.auxiliaryScale !== 0
+      ? balanceExperts(experts.count, pass.auxiliaryScale * experts.balance)
+      : undefined;
   let x = decoder.embedding.lookup(tape, ids);
   for (const index of decoder.layers.keys()) {
     const input = x;
     watchLayer(tape, index);
-    const layer = (): Tensor => decodeLayer(tape, decoder, index, input, rotation, attend);
+    const layer = (): Tensor => decodeLayer(tape, decoder, index, input, rotation, attend, balancing?.of(index));
     x = index < checkpointedLayers ? tape.checkpoint(layer) : layer();
     tape.give(input);
   }
+  if (balancing) pass.auxiliaryLoss += balancing.loss();
   const out = rmsNorm(tape, x, decoder.norm, decoder.config.rmsNormEps);
   tape.give(x);
   return out;
@@ -218,7 +262,7 @@ function watchLayer(tape: Tape, index: number): void {
   tape.record([], [], () => watch.leave(index));
 }
 
-/** One layer: x [rows, hidden] -> [rows, hidden]. `x` is not given back. */
+/** One layer: x [rows, hidden] -> [rows, hidden]. `x` is not given back. Without `balance` loads are not balanced. */
 export function decodeLayer(
   tape: Tape,
   decoder: Decoder,
@@ -226,9 +270,10 @@ export function decodeLayer(
   x: Tensor,
   rotation: Rotation,
   attend: Attend,
+  balance?: Balance,
 ): Tensor {
   const { config, layout } = decoder;
-  const { attentionNorm, projections, headNorms, output, feedForwardNorm, gate, up, down } = decoder.layers[index]!;
+  const { attentionNorm, projections, headNorms, output, feedForwardNorm, feedForward } = decoder.layers[index]!;
   const window = windowOf(config, index);
   const attentionInput = rmsNorm(tape, x, attentionNorm, config.rmsNormEps);
   const shape = { layout, window };
@@ -236,7 +281,10 @@ export function decodeLayer(
   const middle = output.apply(tape, attended, x);
   tape.give(attentionInput, attended);
   const feedForwardInput = rmsNorm(tape, middle, feedForwardNorm, config.rmsNormEps);
-  const out = feedForward(tape, feedForwardInput, gate, up, down, middle);
+  const out =
+    feedForward.kind === "dense"
+      ? gatedFeedForward(tape, feedForwardInput, feedForward, middle)
+      : mixture(tape, feedForwardInput, feedForward, middle, balance);
   tape.give(feedForwardInput, middle);
   return out;
 }

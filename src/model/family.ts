@@ -8,6 +8,7 @@ import llama from "./families/llama.ts";
 import mistral from "./families/mistral.ts";
 import qwen2 from "./families/qwen2.ts";
 import qwen3 from "./families/qwen3.ts";
+import qwen3Moe from "./families/qwen3_moe.ts";
 
 /** Checkpoint names; those of linear layers are without ".weight" and ".bias". */
 export interface TensorNames {
@@ -25,6 +26,9 @@ export interface TensorNames {
     gate: string;
     up: string;
     down: string;
+    /** Where the family has experts; the router's with ".weight". */
+    router?: string;
+    expert?(index: number): { gate: string; up: string; down: string };
   };
 }
 
@@ -40,7 +44,7 @@ export interface Family {
   gguf: { architecture: string; interleaved: boolean };
 }
 
-const families: readonly Family[] = [internlm, internlm2, internlm3, llama, mistral, qwen2, qwen3];
+const families: readonly Family[] = [internlm, internlm2, internlm3, llama, mistral, qwen2, qwen3, qwen3Moe];
 
 /** The names of all families. */
 export function familyNames(): string[] {

@@ -1,6 +1,7 @@
 // How a decoder's tensors lie in a GGUF file: their names and the orders of their rows, one table for both directions.
 // Most families are written as "llama": InternLM2 is a Llama once its fused projection is split, and more programs read
 // that name (and tied embeddings under it) than "internlm2".
+import { Failure } from "../protocol/errors.ts";
 import type { DecoderConfig } from "./config.ts";
 import { familyOf } from "./family.ts";
 import { fusedLayout } from "./layers/attention.ts";
@@ -20,10 +21,17 @@ export interface GgufPlace {
   rows?: Int32Array;
 }
 
-/** Every tensor of a decoder, in the file's order. */
+/** Every tensor of a decoder, in the file's order. Throws Failure("usage") for a mixture of experts. */
 export function ggufPlaces(config: DecoderConfig): GgufPlace[] {
   const { hiddenSize, heads, kvHeads, headDim, intermediateSize, vocabSize } = config;
   const names = familyOf(config.family).names;
+  if (config.experts) {
+    throw new Failure(
+      "usage",
+      `A mixture of experts (${config.family}) is neither quantized nor written as GGUF.`,
+      "Serve and train its checkpoint as it is.",
+    );
+  }
   const places: GgufPlace[] = [
     { name: "token_embd.weight", source: names.embedding, role: "embedding", shape: [vocabSize, hiddenSize] },
   ];

@@ -79,7 +79,8 @@ function write(
 /** What of a shape a file has no word for. */
 const lost = { rmsNormEps: Math.fround(1e-5), initializerRange: 0.02 };
 
-for (const [family, changes] of [...tinyVariants, ["internlm2", { tieEmbeddings: true }] as const]) {
+const written = tinyVariants.filter(([, { experts }]) => !experts);
+for (const [family, changes] of [...written, ["internlm2", { tieEmbeddings: true }] as const]) {
   test(`a ${family} ${JSON.stringify(changes)} computes the same from its file`, () => {
     const shape = { ...config, ...(changes.headDim && { headDim: 6 }), ...changes, family };
     const decoder = initializeDecoder(kernels, shape, 7);
@@ -87,11 +88,11 @@ for (const [family, changes] of [...tinyVariants, ["internlm2", { tieEmbeddings:
     write(decoder);
     const opened = loadCheckpoint(path, kernels);
     const { ropeScaling, ...rest } = opened.config;
-    const { ropeScaling: written, ...expectedRest } = decoder.config;
+    const { ropeScaling: scaling, ...expectedRest } = decoder.config;
     assert.deepEqual(rest, { ...expectedRest, ...lost, family: ggufFamilyOf(decoder.config) });
     // Divisors that are not Llama 3.1's published ones keep their numbers and lose their name.
-    if (written?.type === "llama3") assert.equal(ropeScaling?.type, "factors");
-    else assert.deepEqual(ropeScaling, written);
+    if (scaling?.type === "llama3") assert.equal(ropeScaling?.type, "factors");
+    else assert.deepEqual(ropeScaling, scaling);
     const expected = logits(decoder);
     const actual = logits(opened);
     for (let i = 0; i < expected.length; i++) assert.ok(Math.abs(expected[i]! - actual[i]!) < 1e-5, `logit ${i}`);
@@ -309,4 +310,9 @@ test("files that do not hold this decoder are refused by key or tensor", () => {
   refuses((_, tensors) => {
     tensors.push({ name: "blk.0.ffn_gate_inp.weight", type: "F32", shape: [1], bytes: () => new Uint8Array(4) });
   }, /tensor blk.0.ffn_gate_inp.weight has no place/);
+});
+
+test("a mixture of experts is refused by name", () => {
+  const [family, changes] = tinyVariants.find(([, { experts }]) => experts)!;
+  assert.throws(() => ggufPlaces({ ...config, ...changes, family }), /mixture of experts \(qwen3_moe\) is neither/);
 });

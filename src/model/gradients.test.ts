@@ -27,13 +27,17 @@ const positions = Int32Array.of(0, 1, 2, 3, 4, 0, 1, 2, 3);
 const starts = Int32Array.of(0, 0, 0, 0, 0, 5, 5, 5, 5);
 
 function loss(tape: Tape, decoder: Decoder, gradientScale: number): number {
+  const { pass } = tape;
+  // Weight 7 by a scale of 1 / 7.
+  pass.auxiliaryScale = 1;
+  pass.auxiliaryLoss = 0;
   const hidden = decode(tape, decoder, ids, positions, packedAttention(starts));
   const losses = linearCrossEntropy(tape, decoder.head.terms!(tape, hidden), targets, gradientScale);
   let sum = 0;
   for (const value of losses.data) sum += value;
   if (gradientScale !== 0) tape.backward();
   tape.reset();
-  return sum / 7;
+  return sum / 7 + (decoder.config.experts?.balance ?? 0) * pass.auxiliaryLoss;
 }
 
 /** Gradients of the tensors by `decoder`, against differences of the loss by `same`, which has the same tensors. */

@@ -7,11 +7,19 @@ export {
   saveCheckpoint,
   type LoadCheckpointOptions,
 } from "./checkpoint.ts";
-export { countParameters, windowOf, type DecoderConfig } from "./config.ts";
+export {
+  countActiveParameters,
+  countParameters,
+  expertsOf,
+  windowOf,
+  type DecoderConfig,
+  type ExpertsConfig,
+} from "./config.ts";
 export {
   buildDecoder,
   decode,
   decodeLayer,
+  denseFeedForward,
   initializeDecoder,
   namedTensors,
   packedAttention,
@@ -23,11 +31,13 @@ export {
   type Layer,
 } from "./decoder.ts";
 export { familyNames, familyOf, parseConfig, type Family, type TensorNames } from "./family.ts";
+export { type FrozenMode } from "./frozen.ts";
 export { ggufBytesInMemory, loadGguf } from "./gguf.ts";
 export { configFromGguf, configToGguf, ggufDifferences, ggufExtraTensors, ggufFamilyOf } from "./gguf-config.ts";
 export { ggufPlaces, invertRows, pickRows, rowLengthOf, type GgufPlace, type TensorRole } from "./gguf-layout.ts";
 export { type Attend, type Rotation } from "./layers/attention.ts";
 export { denseEmbedding, storedEmbedding, type Embedding } from "./layers/embedding.ts";
+export { forRows, frozenEmbedding, frozenLinear } from "./layers/frozen.ts";
 export { denseLinear, packedLinear, type Linear } from "./layers/linear.ts";
 export { type Rope, type RopeRun } from "./layers/rope.ts";
 export { maximumPositions, type RopeScaling } from "./layers/rope-scaling.ts";

@@ -1,4 +1,4 @@
-// The tensor names of Hugging Face's Llama, which most families share.
+// The tensor names of Hugging Face's Llama, which most families share, and those of Qwen3's experts.
 import type { TensorNames } from "./family.ts";
 
 export const llamaNames: TensorNames = {
@@ -18,6 +18,12 @@ export const llamaNames: TensorNames = {
       gate: `${feedForward}.gate_proj`,
       up: `${feedForward}.up_proj`,
       down: `${feedForward}.down_proj`,
+      router: `${feedForward}.gate.weight`,
+      expert: (expert) => ({
+        gate: `${feedForward}.experts.${expert}.gate_proj`,
+        up: `${feedForward}.experts.${expert}.up_proj`,
+        down: `${feedForward}.experts.${expert}.down_proj`,
+      }),
     };
   },
 };

@@ -42,15 +42,21 @@ const sharedConfigSchema = z.looseObject({
   eos_token_id: z.union([z.int(), z.array(z.int()).min(1)]).nullish(),
   pad_token_id: z.int().nullish(),
   initializer_range: z.number().positive().nullish(),
-  num_experts: z.int().nullish(),
-  num_local_experts: z.int().nullish(),
+  num_experts: z.int().max(4096).nullish(),
+  num_local_experts: z.int().max(4096).nullish(),
+  num_experts_per_tok: z.int().min(1).max(4096).nullish(),
+  moe_intermediate_size: dimension.nullish(),
+  norm_topk_prob: flag,
+  router_aux_loss_coef: z.number().min(0).nullish(),
+  decoder_sparse_step: z.int().min(1).nullish(),
+  mlp_only_layers: z.array(z.int()).nullish(),
 });
 
 export type SharedConfig = z.infer<typeof sharedConfigSchema>;
 
 /** What the shared fields leave open, as a family reads it from them. */
 export type FamilyDifferences = Partial<
-  Pick<DecoderConfig, "qkvBias" | "outputBias" | "feedForwardBias" | "qkNorm"> & {
+  Pick<DecoderConfig, "qkvBias" | "outputBias" | "feedForwardBias" | "qkNorm" | "experts"> & {
     /** Where config.json has no head_dim; default hidden_size / num_attention_heads. */
     headDim: number;
     /** Positions that rows of sliding layers see; absent: there are none. */
@@ -77,11 +83,11 @@ export function parseSharedConfig(
     );
   }
   const raw = parsed.data;
-  const { qkvBias, outputBias, feedForwardBias, qkNorm, ...own } = differences(raw);
+  const { qkvBias, outputBias, feedForwardBias, qkNorm, experts, ...own } = differences(raw);
   const heads = raw.num_attention_heads;
   const kvHeads = raw.num_key_value_heads ?? heads;
   const headDim = raw.head_dim ?? own.headDim ?? raw.hidden_size / heads;
-  const experts = raw.num_experts ?? raw.num_local_experts ?? 0;
+  const unread = experts ? 0 : (raw.num_experts ?? raw.num_local_experts ?? 0);
   const problem =
     heads % kvHeads !== 0
       ? `num_attention_heads ${heads} is not a multiple of num_key_value_heads ${kvHeads}`
@@ -89,8 +95,8 @@ export function parseSharedConfig(
         ? `hidden_size ${raw.hidden_size} over num_attention_heads ${heads} gives head_dim ${headDim}, and rope needs an even integer`
         : raw.hidden_act && raw.hidden_act !== "silu"
           ? `hidden_act is "${raw.hidden_act}", and only "silu" is known`
-          : experts > 1
-            ? `it has ${experts} experts, and mixtures of experts are not known`
+          : unread > 1
+            ? `it has ${unread} experts, and of mixtures of experts only qwen3_moe is known`
             : undefined;
   if (problem)
     throw new Failure("input", `${path}: ${problem}.`, "The config does not describe a model that can be built.");
@@ -111,6 +117,7 @@ export function parseSharedConfig(
     ...(qkvBias && { qkvBias }),
     ...(outputBias && { outputBias }),
     ...(feedForwardBias && { feedForwardBias }),
+    ...(experts && { experts }),
     ...(qkNorm && { qkNorm }),
     ...(windows && { slidingWindows: windows }),
     tieEmbeddings: raw.tie_word_embeddings ?? false,

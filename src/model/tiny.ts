@@ -41,6 +41,18 @@ export const tinyVariants: readonly [family: string, changes: Partial<DecoderCon
   ["mistral", { slidingWindows: [3, 3] }],
   ["qwen2", { qkvBias: true, tieEmbeddings: true, slidingWindows: [0, 2] }],
   ["qwen3", { headDim: 6, qkNorm: true }],
+  [
+    "qwen3_moe",
+    { qkNorm: true, experts: { count: 4, perToken: 2, intermediateSize: 6, normalize: true, balance: 0.1 } },
+  ],
+  [
+    "qwen3_moe",
+    {
+      qkNorm: true,
+      layers: 3,
+      experts: { count: 5, perToken: 3, intermediateSize: 4, normalize: false, balance: 0.01, denseLayers: [1] },
+    },
+  ],
 ];
 
 /** Gives norms and biases numbers of their own, where a fresh decoder has ones and zeros. */

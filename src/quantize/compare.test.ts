@@ -8,6 +8,7 @@ import {
   decode,
   type Decoder,
   type DecoderConfig,
+  denseFeedForward,
   denseLinear,
   initializeDecoder,
   packedAttention,
@@ -134,7 +135,7 @@ async function* words() {
 test("output errors name the layer that was changed, and leave the model as it was", () => {
   const float = initializeDecoder(kernels, config, 3);
   const changed = initializeDecoder(kernels, config, 3);
-  const layer = changed.layers[1]!;
+  const layer = denseFeedForward(changed.layers[1]!);
   const { data, shape, name } = layer.down.weight!;
   layer.down = denseLinear(
     tensor(
@@ -143,9 +144,9 @@ test("output errors name the layer that was changed, and leave the model as it w
       name,
     ),
   );
-  const before = float.layers[1]!.down;
+  const before = denseFeedForward(float.layers[1]!).down;
   const errors = outputErrors(kernels, float, changed, batches[0]!);
   assert.equal(errors.size, 2 * 5);
   for (const [layerName, error] of errors) near(error, layerName === "model.layers.1.feed_forward.w2" ? 0.25 : 0);
-  assert.equal(float.layers[1]!.down, before);
+  assert.equal(denseFeedForward(float.layers[1]!).down, before);
 });

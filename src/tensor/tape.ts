@@ -8,9 +8,13 @@ import { sizeOf, tensor, type Tensor } from "./tensor.ts";
 export interface Pass {
   /** From which random masks are drawn (a step and its batch give one number); undefined: nothing is dropped out. */
   randomKey: number | undefined;
-  /** What a loss of the model's own (balancing experts) counts a row, times the pass's gradient scale; 0: none. */
+  /**
+   * What a loss of the model's own (balancing experts), which is a mean over the batch, counts for in the gradient before
+   * its coefficient: the pass's gradient scale times the batch's weight, so that with accumulation it is averaged as the
+   * trained loss is. 0: no such loss is computed.
+   */
   auxiliaryScale: number;
-  /** The sum of those losses, added up by the layers that have one. */
+  /** Where `auxiliaryScale` is not 0 those losses are added here, without scale and coefficient. */
   auxiliaryLoss: number;
   /** Told of layers as passes go through them; undefined: nobody is. */
   watch?: LayerWatch | undefined;
@@ -45,6 +49,11 @@ export interface Tape extends Disposable {
    * adds to `pass.auxiliaryLoss` counts once. A part within a part, or of a tape that does not record, is just run.
    */
   checkpoint(run: () => Tensor): Tensor;
+  /**
+   * Runs a part whose sizes differ from pass to pass (rows of an expert): its buffers, and those of its gradients, are
+   * kept by rounded length, so that passes share the memory of a few.
+   */
+  varying<Result>(run: () => Result): Result;
   /** Where a gradient of `x` goes, and whether to add to what is there. */
   gradientOf(x: Tensor): { grad: Floats; accumulate: boolean };
   /** Hands `from`'s gradient buffer to `to` where `to` has none yet, else adds it. `from` has none afterwards. */
@@ -83,8 +92,9 @@ export function createTape(kernels: Kernels, options: { recording: boolean }): T
   let taken: Floats[] | undefined;
   let bytes = 0;
 
-  function takeBuffer(length: number): Floats {
-    const size = options.recording ? length : roundedLength(length);
+  let rounding = !options.recording;
+  function takeBuffer(length: number, rounded = rounding): Floats {
+    const size = rounded ? roundedLength(length) : length;
     let block = free.get(size)?.pop();
     if (block === undefined) {
       const whole = kernels.allocate(size);
@@ -177,7 +187,8 @@ export function createTape(kernels: Kernels, options: { recording: boolean }): T
     },
     gradientOf(x) {
       const accumulate = x.hasGrad;
-      x.grad ??= takeBuffer(x.data.length);
+      const block = inUse.get(x.data);
+      x.grad ??= takeBuffer(x.data.length, rounding || block?.whole.length !== block?.part.length);
       x.hasGrad = true;
       return { grad: x.grad, accumulate };
     },
@@ -201,6 +212,15 @@ export function createTape(kernels: Kernels, options: { recording: boolean }): T
       for (const buffer of took) if (buffer !== result.data) giveBuffer(buffer);
       if (own.length > 0) tape.record([], [], () => backwardAgain(run, result, randomKey));
       return result;
+    },
+    varying(run) {
+      const before = rounding;
+      rounding = true;
+      try {
+        return run();
+      } finally {
+        rounding = before;
+      }
     },
     backward() {
       const recorded = entries;

@@ -24,6 +24,9 @@ export function runBatch(
   options: PassOptions = {},
 ): number {
   const { ids, positions, starts } = batch;
+  // A loss of the model's own is a mean over the batch, and counts as much as the batch does in the trained loss.
+  tape.pass.auxiliaryScale = gradientScale * batch.trained;
+  tape.pass.auxiliaryLoss = 0;
   // Without a backward pass nothing is made again, and no layer's activations need be kept.
   const checkpointed = checkpointedLayers(decoder, gradientScale === 0 ? 1 : options.checkpointing);
   const hidden = decode(tape, decoder, ids, positions, packedAttention(starts), undefined, checkpointed);

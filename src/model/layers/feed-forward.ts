@@ -2,8 +2,23 @@
 import { swiglu, type Tape, type Tensor } from "../../tensor/index.ts";
 import type { Linear } from "./linear.ts";
 
+export interface GatedFeedForward {
+  gate: Linear;
+  up: Linear;
+  down: Linear;
+}
+
+export interface DenseFeedForward extends GatedFeedForward {
+  readonly kind: "dense";
+}
+
 /** x, residual [rows, hidden] -> [rows, hidden]. */
-export function feedForward(tape: Tape, x: Tensor, gate: Linear, up: Linear, down: Linear, residual: Tensor): Tensor {
+export function gatedFeedForward(
+  tape: Tape,
+  x: Tensor,
+  { gate, up, down }: GatedFeedForward,
+  residual?: Tensor,
+): Tensor {
   const gated = gate.apply(tape, x);
   const raised = up.apply(tape, x);
   const product = swiglu(tape, gated, raised);

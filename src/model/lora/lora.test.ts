@@ -11,6 +11,7 @@ import { fusedLayout } from "../layers/attention.ts";
 import {
   addLora,
   decode,
+  denseFeedForward,
   initializeDecoder,
   loadAdapter,
   loadCheckpoint,
@@ -106,7 +107,8 @@ function asLlama(fused: Decoder): Decoder {
     for (let head = 0; head < kvHeads; head++) copy(1, head, layout.kOffset + head * layout.kHeadStride);
     for (let head = 0; head < kvHeads; head++) copy(2, head, layout.vOffset + head * layout.vHeadStride);
     layer.output.weight!.data.set(from.output.weight!.data);
-    for (const name of ["gate", "up", "down"] as const) layer[name].weight!.data.set(from[name].weight!.data);
+    const [into, out] = [denseFeedForward(layer), denseFeedForward(from)];
+    for (const name of ["gate", "up", "down"] as const) into[name].weight!.data.set(out[name].weight!.data);
   }
   return split;
 }

@@ -2,7 +2,7 @@
 // which 4-bit rounding changes the layer's output least. The scaling is folded into the norm or projection before, so
 // that the float model stays the same. Also tells how much each column's errors weigh, for the encoders.
 import type { Kernels } from "../../kernels/kernels.ts";
-import { type Decoder, denseLinear, type Layer, type Linear } from "../../model/index.ts";
+import { type Decoder, denseFeedForward, denseLinear, type Layer, type Linear } from "../../model/index.ts";
 import type { Job } from "../../protocol/job.ts";
 import { createTape, swiglu, type Tape, tensor, type Tensor } from "../../tensor/index.ts";
 import type { HeldOutBatch } from "../held-out.ts";
@@ -125,7 +125,9 @@ function gather(
   }
 }
 
-function linearsOf({ projections, output, gate, up, down }: Layer): [LinearPlace, readonly Linear[]][] {
+function linearsOf(layer: Layer): [LinearPlace, readonly Linear[]][] {
+  const { projections, output } = layer;
+  const { gate, up, down } = denseFeedForward(layer);
   return [
     ["projections", projections],
     ["output", [output]],
@@ -152,11 +154,15 @@ function searchLayer(
     const { sums, rows: seen } = activations.get(place)!;
     return sums.map((sum) => sum / seen);
   };
+  const dense = denseFeedForward(layer);
   const empty = {
-    gate: emptyLinear(layer.gate.name, layer.gate.inputs),
-    up: emptyLinear(layer.up.name, layer.up.inputs),
-    down: emptyLinear(layer.down.name, 1),
-  };
+    feedForward: {
+      kind: "dense",
+      gate: emptyLinear(dense.gate.name, dense.gate.inputs),
+      up: emptyLinear(dense.up.name, dense.up.inputs),
+      down: emptyLinear(dense.down.name, 1),
+    },
+  } as const;
   const inputOf = (place: LinearPlace) => {
     const data = inputs.get(place)!;
     return tensor(data, [rows, data.length / rows], place);
@@ -164,7 +170,7 @@ function searchLayer(
   const feedForward = (gate: Linear, up: Linear): Float32Array => {
     const x = inputOf("gate");
     const product = swiglu(tape, gate.apply(tape, x), up.apply(tape, x));
-    const out = Float32Array.from(layer.down.apply(tape, product).data);
+    const out = Float32Array.from(dense.down.apply(tape, product).data);
     tape.reset();
     return out;
   };
@@ -189,15 +195,15 @@ function searchLayer(
     {
       part: "feed-forward",
       place: "gate",
-      linears: [layer.gate, layer.up],
+      linears: [dense.gate, dense.up],
       folded: [layer.feedForwardNorm.name],
       run: ([gate, up]) => feedForward(gate!, up!),
     },
     {
       part: "down",
       place: "down",
-      linears: [layer.down],
-      folded: [`${layer.up.name}.weight`, ...(layer.up.bias ? [layer.up.bias.name] : [])],
+      linears: [dense.down],
+      folded: [`${dense.up.name}.weight`, ...(dense.up.bias ? [dense.up.bias.name] : [])],
       run([down]) {
         const out = Float32Array.from(down!.apply(tape, inputOf("down")).data);
         tape.reset();

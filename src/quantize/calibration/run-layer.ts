@@ -1,5 +1,13 @@
 // One layer of a decoder, run alone on hidden states, with a look at what goes into and comes out of its linear layers.
-import { type Decoder, decodeLayer, type Layer, type Linear, packedAttention, rotationOf } from "../../model/index.ts";
+import {
+  type Decoder,
+  decodeLayer,
+  denseFeedForward,
+  type Layer,
+  type Linear,
+  packedAttention,
+  rotationOf,
+} from "../../model/index.ts";
 import type { Tape, Tensor } from "../../tensor/index.ts";
 
 /** Rows of packed pieces of text: hidden states before a layer, and where each row stands. */
@@ -35,13 +43,12 @@ export function runLayer(
     },
   });
   const [first, ...others] = layer.projections;
+  const { gate, up, down } = denseFeedForward(layer);
   const watched: Layer = {
     ...layer,
     projections: [watch("projections", first), ...others] as unknown as Layer["projections"],
     output: watch("output", layer.output),
-    gate: watch("gate", layer.gate),
-    up: watch("up", layer.up),
-    down: watch("down", layer.down),
+    feedForward: { kind: "dense", gate: watch("gate", gate), up: watch("up", up), down: watch("down", down) },
   };
   const layers = decoder.layers.with(index, watched);
   const x = tape.take([positions.length, decoder.config.hiddenSize], "hidden");
