@@ -32,6 +32,8 @@ export interface TensorSource {
   readonly tensors: ReadonlyMap<string, TensorEntry>;
   /** The bytes of a tensor, little-endian, in a fresh buffer. Throws a Failure where there is none of that name. */
   bytes(name: string): Uint8Array<ArrayBuffer>;
+  /** The file that holds a tensor, and its byte range there. Throws likewise. */
+  placeOf(name: string): { file: string; begin: number; end: number };
   close(): void;
 }
 export type SafetensorsFile = TensorSource;
@@ -58,6 +60,11 @@ export function openSafetensors(path: string): SafetensorsFile {
         const entry = tensors.get(name);
         if (entry === undefined) throw missingTensor(path, name);
         return file.read(dataBegin + entry.begin, dataBegin + entry.end);
+      },
+      placeOf(name) {
+        const entry = tensors.get(name);
+        if (entry === undefined) throw missingTensor(path, name);
+        return { file: path, begin: dataBegin + entry.begin, end: dataBegin + entry.end };
       },
       close: () => file.close(),
     };
@@ -243,16 +250,18 @@ function openShards(directory: string, indexPath: string): TensorSource {
       tensors.set(name, entry);
       homes.set(name, shard);
     }
+    const homeOf = (name: string): SafetensorsFile => {
+      const shard = homes.get(name);
+      if (shard === undefined) throw missingTensor(directory, name);
+      return shard;
+    };
     return {
       path: directory,
       files: [...shards.values()].map((shard) => shard.path),
       metadata: {},
       tensors,
-      bytes(name) {
-        const shard = homes.get(name);
-        if (shard === undefined) throw missingTensor(directory, name);
-        return shard.bytes(name);
-      },
+      bytes: (name) => homeOf(name).bytes(name),
+      placeOf: (name) => homeOf(name).placeOf(name),
       close,
     };
   } catch (error) {

@@ -11,6 +11,7 @@ import { copyTokenizerFiles } from "../tokenizer/index.ts";
 import type { DecoderConfig } from "./config.ts";
 import { buildDecoder, namedTensors, type Decoder } from "./decoder.ts";
 import { familyOf, parseConfig } from "./family.ts";
+import { type FrozenMode, frozenParts } from "./frozen.ts";
 import { loadGguf } from "./gguf.ts";
 import { ggufFileOf } from "./model-files.ts";
 import { packedLinear } from "./layers/linear.ts";
@@ -52,24 +53,32 @@ export interface LoadCheckpointOptions {
    * run. Default false: dense float32.
    */
   inference?: boolean;
+  /**
+   * Matrices are never trained, and kept as they are stored or in NF4; what lies beside and between them can be trained.
+   * Norms and biases are dense float32.
+   */
+  frozen?: FrozenMode | undefined;
 }
 
 /**
  * Loads a checkpoint directory or a llama2.c `.bin` file; a `.gguf` file, or a directory with model.gguf and no
- * safetensors, always with its weights packed as they are stored.
+ * safetensors, always with its weights packed as they are stored, unless they are to be frozen.
  */
 export function loadCheckpoint(
   path: string,
   kernels: Kernels,
-  { inference = false }: LoadCheckpointOptions = {},
+  { inference = false, frozen }: LoadCheckpointOptions = {},
 ): Decoder {
+  if (inference && frozen) throw new RangeError("weights are packed for inference or frozen for training, not both");
   const gguf = ggufFileOf(path);
-  if (gguf !== undefined) return loadGguf(gguf, kernels, inference ? { cache: openWeightCache(kernels, [gguf]) } : {});
-  if (statSync(path).isFile()) return loadLlama2c(path, kernels, inference);
+  if (gguf !== undefined) {
+    return loadGguf(gguf, kernels, inference ? { cache: openWeightCache(kernels, [gguf]) } : { frozen });
+  }
+  if (statSync(path).isFile()) return loadLlama2c(path, kernels, inference, frozen);
   const json = readConfigJson(path);
   const config = parseConfig(json, configPath(path));
   const quantization = (json as { quantization_config?: unknown }).quantization_config;
-  return loadSafetensors(path, config, kernels, { inference, quantization });
+  return loadSafetensors(path, config, kernels, { inference, frozen, quantization });
 }
 
 /** The config of a llama2.c `.bin` file. */
@@ -91,7 +100,7 @@ function llama2cConfig(raw: Llama2cConfig): DecoderConfig {
   };
 }
 
-function loadLlama2c(path: string, kernels: Kernels, inference: boolean): Decoder {
+function loadLlama2c(path: string, kernels: Kernels, inference: boolean, frozen: FrozenMode | undefined): Decoder {
   const { config: raw, tensors } = readLlama2c(path);
   const config = llama2cConfig(raw);
   const read = (name: string, shape: readonly number[]): Float32Array => {
@@ -108,6 +117,13 @@ function loadLlama2c(path: string, kernels: Kernels, inference: boolean): Decode
       linear: (name, outputs, inputs) => packedLinear(name, pack(`${name}.weight`, outputs, inputs)),
       tiedHead: (name, table) => packedLinear(name, pack(table.name, config.vocabSize, config.hiddenSize)),
     }),
+    ...(frozen &&
+      frozenParts(kernels, config, frozen, (name, outputs, inputs) => ({
+        scheme: "f32",
+        outputs,
+        inputs,
+        data: bytesOf(read(name, [outputs, inputs])),
+      }))),
   });
 }
 

@@ -1,11 +1,12 @@
-// Opens a GGUF file as a decoder for inference: weights stay in the bits of the file, norms and biases become float32.
-// The decoder is of the family that the file's architecture stands for; it cannot be trained.
+// Opens a GGUF file as a decoder: weights stay in the bits of the file, norms and biases become float32. The decoder is of
+// the family that the file's architecture stands for. It is for inference, or frozen, with what is trained beside it.
 import { type BlockType, floatsFromBlocks } from "../formats/blocks.ts";
 import { type GgufFile, openGguf } from "../formats/gguf.ts";
-import type { Floats, Kernels, PackedWeight, WeightScheme } from "../kernels/kernels.ts";
+import type { Floats, FrozenWeight, Kernels, PackedWeight, WeightScheme } from "../kernels/kernels.ts";
 import { Failure } from "../protocol/errors.ts";
 import { sizeOf, tensor } from "../tensor/index.ts";
 import { buildDecoder, type Decoder } from "./decoder.ts";
+import { type FrozenMode, frozenParts, frozenSchemeOf, mappedRanges } from "./frozen.ts";
 import { configFromGguf, ropeFactorsName } from "./gguf-config.ts";
 import { type GgufPlace, ggufPlaces, invertRows, pickRows } from "./gguf-layout.ts";
 import { notKept } from "./no-weight-cache.ts";
@@ -32,15 +33,20 @@ const schemeOf: Partial<Record<BlockType, WeightScheme>> = {
 export interface LoadGgufOptions {
   /** Where packed weights are taken from and kept. Default: nowhere. */
   cache?: WeightCache;
+  /** Matrices are frozen instead of packed. Default: packed. */
+  frozen?: FrozenMode | undefined;
 }
 
 /** Loads a file of any type that `formats` reads. Throws a Failure that names what is not as it must be. */
-export function loadGguf(path: string, kernels: Kernels, { cache = notKept }: LoadGgufOptions = {}): Decoder {
+export function loadGguf(path: string, kernels: Kernels, { cache = notKept, frozen }: LoadGgufOptions = {}): Decoder {
   const file = openGguf(path);
   try {
     const config = configFromGguf(file);
     const places = new Map(ggufPlaces(config).map((place) => [place.source, place]));
     checkTensors(file, places);
+    const ranges = mappedRanges(kernels);
+    const stored = (name: string): FrozenWeight =>
+      freezePlace(file, places.get(name)!, frozen === "stored" ? ranges : undefined);
     const decoder = buildDecoder(kernels, config, {
       tensor: (name, shape) => tensor(readVector(file, kernels, places.get(name)!), shape, name),
       linear: (name, _outputs, _inputs, bias) => {
@@ -68,6 +74,7 @@ export function loadGguf(path: string, kernels: Kernels, { cache = notKept }: Lo
           cache.weight(name, () => packPlace(file, kernels, place)),
         );
       },
+      ...(frozen && frozenParts(kernels, config, frozen, stored)),
     });
     void cache.save();
     return decoder;
@@ -109,6 +116,24 @@ function packPlace(file: GgufFile, kernels: Kernels, place: GgufPlace): PackedWe
     return kernels.packHalf(words, outputs, inputs, type === "F16" ? "f16" : "bf16");
   }
   return kernels.packWeight(inSourceOrder(file.floats(place.name), place), outputs, inputs);
+}
+
+/** A matrix in the checkpoint's order: in place by `ranges`, where its rows lie so in the file; types that stay no blocks as floats. */
+function freezePlace(
+  file: GgufFile,
+  place: GgufPlace,
+  ranges: ReturnType<typeof mappedRanges> | undefined,
+): FrozenWeight {
+  const [outputs, inputs] = place.shape as [number, number];
+  const { type, begin, end } = file.tensors.get(place.name)!;
+  const scheme = schemeOf[type] ?? frozenSchemeOf(type);
+  if (!scheme) {
+    const floats = inSourceOrder(file.floats(place.name), place);
+    const data = new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength);
+    return { scheme: "f32", outputs, inputs, data };
+  }
+  const data = ranges && !place.rows ? ranges(file.path, begin, end) : inSourceOrder(file.bytes(place.name), place);
+  return { scheme, outputs, inputs, data };
 }
 
 function readVector(file: GgufFile, kernels: Kernels, place: GgufPlace): Floats {

@@ -1,12 +1,13 @@
 // A Hugging Face directory's weights as a decoder: every tensor that the config asks for, in its shape, and no other.
-import type { Floats, Kernels, PackedWeight } from "../kernels/kernels.ts";
-import { floatsFromBytes } from "../formats/dtype.ts";
+import type { Floats, FrozenWeight, Kernels, PackedWeight } from "../kernels/kernels.ts";
+import { type Dtype, floatsFromBytes } from "../formats/dtype.ts";
 import { openCheckpointTensors, readFloats, type TensorSource } from "../formats/safetensors.ts";
 import { Failure } from "../protocol/errors.ts";
 import { tensor, type Tensor } from "../tensor/index.ts";
 import type { DecoderConfig } from "./config.ts";
 import { buildDecoder, type Decoder, type DecoderParts } from "./decoder.ts";
 import { familyOf } from "./family.ts";
+import { type FrozenMode, frozenParts, frozenSchemeOf, mappedRanges } from "./frozen.ts";
 import { storedEmbedding } from "./layers/embedding.ts";
 import { denseLinear, packedLinear } from "./layers/linear.ts";
 import { notKept } from "./no-weight-cache.ts";
@@ -14,8 +15,10 @@ import { packedLayers, type PackedLayers } from "./packed/index.ts";
 import { openWeightCache, type WeightCache } from "./weight-cache.ts";
 
 interface SafetensorsOptions {
-  /** Weights are packed for products. Otherwise they are dense float32, to be trained. */
+  /** Weights are packed for products. Otherwise they are dense float32, to be trained, unless they are frozen. */
   inference: boolean;
+  /** Matrices are never trained, and lie so. */
+  frozen?: FrozenMode | undefined;
   /** `quantization_config` of config.json. */
   quantization?: unknown;
   /** Where packed weights are taken from and kept. Default: the user's cache where the decoder is for inference. */
@@ -27,7 +30,7 @@ export function loadSafetensors(
   directory: string,
   config: DecoderConfig,
   kernels: Kernels,
-  { inference, quantization, cache: given }: SafetensorsOptions,
+  { inference, frozen, quantization, cache: given }: SafetensorsOptions,
 ): Decoder {
   const source = openCheckpointTensors(directory);
   try {
@@ -55,6 +58,21 @@ export function loadSafetensors(
       const floats = lowBit?.floats(name, outputs, inputs) ?? read(`${name}.weight`, shape);
       return tensor(aligned(kernels, floats), shape, `${name}.weight`);
     };
+    const ranges = mappedRanges(kernels);
+    const stored = (name: string, outputs: number, inputs: number): FrozenWeight => {
+      const floats = lowBit?.floats(name.replace(/\.weight$/, ""), outputs, inputs);
+      if (floats && frozen === "stored") throw refuseStored(source.path, name);
+      if (floats) return frozenOf(bytesOfFloats(floats), "F32", outputs, inputs)!;
+      use(name, [outputs, inputs]);
+      const { dtype } = source.tensors.get(name)!;
+      const { file, begin, end } = source.placeOf(name);
+      // What becomes NF4 is read once: mapped, it would stay beside the result.
+      const bytes = frozen === "stored" ? ranges(file, begin, end) : source.bytes(name);
+      return (
+        frozenOf(bytes, dtype, outputs, inputs) ??
+        frozenOf(bytesOfFloats(readFloats(source, name)), "F32", outputs, inputs)!
+      );
+    };
     const parts: DecoderParts = {
       tensor: (name, shape) => tensor(aligned(kernels, read(name, shape)), shape, name),
       linear: (name, outputs, inputs, bias) =>
@@ -75,6 +93,7 @@ export function loadSafetensors(
           return packedLinear(name, cache.weight(name, make));
         },
       }),
+      ...(frozen && frozenParts(kernels, config, frozen, stored)),
     };
     const decoder = buildDecoder(kernels, config, parts);
     refuseUnused(source, config, (name) => used.has(name) || isPartOfLowBit(source, name, lowBit));
@@ -83,6 +102,23 @@ export function loadSafetensors(
   } finally {
     source.close();
   }
+}
+
+function frozenOf(data: Uint8Array, dtype: Dtype, outputs: number, inputs: number): FrozenWeight | undefined {
+  const scheme = frozenSchemeOf(dtype);
+  return scheme && { scheme, outputs, inputs, data };
+}
+
+function bytesOfFloats({ buffer, byteOffset, byteLength }: Float32Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+function refuseStored(path: string, name: string): Failure {
+  return new Failure(
+    "input",
+    `${path}: ${name} is in AWQ's or GPTQ's 4 bits, which cannot be kept as they are while adapters are trained beside them.`,
+    "Let it become NF4, or use the model's GGUF file or float checkpoint.",
+  );
 }
 
 /** Halves stay halves; everything else becomes floats. */
