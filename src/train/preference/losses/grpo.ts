@@ -58,9 +58,14 @@ export function groupAdvantages(rewards: Float64Array, group: number, scaled = t
 /**
  * Of each token -min(q A, clip(q, 1 - clip, 1 + clip) A) + klWeight (exp(d) - d - 1), q = exp(logprob - old) and
  * d = reference - logprob (eqs. 3 and 4; the divergence is the k3 estimator of Schulman, "Approximating KL divergence",
- * 2020). Averaged over each answer and then over answers, or over all tokens.
+ * 2020). Averaged over each answer and then over answers, or over all tokens: then a token counts `tokenShare`, which
+ * whoever has only a part of a batch's answers says for all of them.
  */
-export function grpoLoss(tokens: AnswerTokens, { clip, klWeight, averaging }: GrpoLossOptions): GrpoLosses {
+export function grpoLoss(
+  tokens: AnswerTokens,
+  { clip, klWeight, averaging }: GrpoLossOptions,
+  tokenShare = tokens.advantages.length / tokens.logprobs.length,
+): GrpoLosses {
   const { logprobs, old, reference, starts, advantages } = tokens;
   const answers = advantages.length;
   const gradient = new Float64Array(logprobs.length);
@@ -70,7 +75,7 @@ export function grpoLoss(tokens: AnswerTokens, { clip, klWeight, averaging }: Gr
   for (let answer = 0; answer < answers; answer++) {
     const advantage = advantages[answer]!;
     const [begin, end] = [starts[answer]!, starts[answer + 1]!];
-    const share = averaging === "sequence" ? 1 / (end - begin) : answers / logprobs.length;
+    const share = averaging === "sequence" ? 1 / (end - begin) : tokenShare;
     for (let token = begin; token < end; token++) {
       const ratio = Math.exp(logprobs[token]! - old[token]!);
       const held = Math.max(1 - clip, Math.min(1 + clip, ratio));
