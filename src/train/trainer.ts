@@ -312,3 +312,14 @@ function shownOf(row: object): Record<string, number> {
     ),
   );
 }
+
+/** Ranks that read other snapshots would train other models. */
+function checkSameStart(ranks: Ranks, step: number | undefined): void {
+  const first = ranks.agree(step ?? 0);
+  if (first === (step ?? 0)) return;
+  throw new Failure(
+    "environment",
+    `${ranks.name} found the snapshot of step ${step ?? 0}, and rank 0 that of step ${first}.`,
+    "Every rank must see the same files: put the output on a disk that all machines share.",
+  );
+}

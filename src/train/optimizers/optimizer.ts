@@ -8,8 +8,12 @@ import type { Exchange, Range } from "../ranks.ts";
 export interface StateEntry {
   readonly name: string;
   readonly shape: readonly number[];
-  /** All elements, or those of the update's range. */
+  /** All elements, or those of `range`. */
   readonly data: Floats;
+  /** Of a moment that ranks have dealt out among them: which elements this one has. */
+  readonly range?: Range;
+  /** Of such a moment: all of it on rank 0, undefined on the others. Every rank calls it. */
+  collect?(): Floats | undefined;
 }
 
 /** What an update is told besides the gradient. */
@@ -82,7 +86,11 @@ export function createFromUpdates(
   const optimizer: Optimizer = {
     parameters,
     updates,
-    state: updates.flatMap(({ state }) => state),
+    state: updates.flatMap(({ parameter, range, state }) =>
+      exchange === undefined
+        ? state
+        : state.map((entry) => ({ ...entry, range, collect: () => exchange.collect(parameter, entry.data) })),
+    ),
     exchange,
     gradientNorm: (step) => exchange?.gradientNorm(step) ?? normOf(kernels, parameters, step),
     update(step, learningRate, gradientNorm, measured = false) {
