@@ -17,17 +17,21 @@ const explanation = [
  * The dialogue with the tools explained in its system message, calls written out, and results as messages of the user.
  * Roles then alternate as in any other dialogue, which many templates insist on.
  */
-export function withPlainTools(messages: readonly Message[], tools: readonly ToolDefinition[]): Message[] {
+export function withPlainTools<Kind extends Message>(
+  messages: readonly Kind[],
+  tools: readonly ToolDefinition[],
+): (Message | Kind)[] {
   const lines = tools.map(({ name, description, parameters }) => JSON.stringify({ name, description, parameters }));
   const system = explanation.flatMap((line) => (line === "" ? lines : [line])).join("\n");
-  const result: Message[] = [];
+  const result: (Message | Kind)[] = [];
   /** Whether the last message holds results, so that what the user says next joins them. */
   let answered = false;
   const first = messages[0];
   if (first?.role === "system") result.push({ ...first, content: `${first.content}\n\n${system}` });
   else result.push({ role: "system", content: system });
   for (const message of first?.role === "system" ? messages.slice(1) : messages) {
-    const { role, content, toolCalls = [] } = message;
+    const { toolCalls = [], ...rest } = message;
+    const { role, content } = message;
     if (role === "tool" || (role === "user" && answered)) {
       const text = role === "tool" ? `<tool_response>\n${content}\n</tool_response>` : content;
       if (answered) result.push({ role: "user", content: `${result.pop()!.content}\n${text}` });
@@ -36,7 +40,7 @@ export function withPlainTools(messages: readonly Message[], tools: readonly Too
       const calls = toolCalls.map(
         (call) => `<tool_call>\n{"name": ${JSON.stringify(call.name)}, "arguments": ${call.arguments}}\n</tool_call>`,
       );
-      result.push({ role, content: [content, ...calls].filter((each) => each !== "").join("\n") });
+      result.push({ ...rest, content: [content, ...calls].filter((each) => each !== "").join("\n") });
     } else result.push(message);
     answered = role === "tool";
   }

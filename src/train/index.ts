@@ -46,3 +46,4 @@ export { createMixSampler, type MixedSource, type MixOptions, type MixState } fr
 export { mixedTokens } from "./sources/objective.ts";
 export { openSources, parseSource, type OpenSources, type SourceSettings } from "./sources/open.ts";
 export { type ModelShape } from "./starting-model.ts";
+export * from "./data/index.ts";

@@ -155,7 +155,7 @@ function createReader(
   /** What knows a record best, unless that is for something else: pairs are no dialogues, although they hold some. */
   function bestOf(record: RawRecord): NamedFormat | undefined {
     const found = formats.find((each) => each.purposes.includes(purpose) && each.detect(record));
-    const isOther = formats.some((each) => (each.rank ?? 0) > (found?.rank ?? 0) && each.detect(record));
+    const isOther = formats.some((each) => (each.rank ?? 0) > Math.max(0, found?.rank ?? 0) && each.detect(record));
     return isOther ? undefined : found;
   }
 

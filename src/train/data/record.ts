@@ -30,7 +30,7 @@ export interface RatedAnswer {
   kind: "rated";
   prompt: Message[];
   answer: Message[];
-  good: boolean;
+  desirable: boolean;
   tools?: ToolDefinition[];
 }
 
@@ -39,7 +39,7 @@ export interface PromptRecord {
   kind: "prompt";
   prompt: Message[];
   /** The reference answer, where there is one. */
-  answer?: string;
+  reference?: string;
   tools?: ToolDefinition[];
   /** The record as it stands in the file, for a verifier. */
   fields: Readonly<Record<string, unknown>>;

@@ -19,7 +19,7 @@ const descriptions = /^(?:manifest|dataset_infos?|package(?:-lock)?|tsconfig|con
  * most so many of them. A number with a point is a weight, one without a limit.
  * @throws Failure "usage"
  */
-export function parseSource(text: string): DataSource {
+export function parseDataSource(text: string): DataSource {
   const match = /^(.+):(\d+(?:\.\d+)?|\.\d+)$/.exec(text);
   if (!match || existsSync(text)) return { path: text };
   const [, path, number] = match as unknown as [string, string, string];

@@ -27,13 +27,13 @@ export default defineFormat({
   detect: (record) => firstOf(record, [...promptFields, ...listFields, "instruction"]) !== undefined,
   read(record) {
     const { messages, said } = readAsked(record);
-    const answer = referenceOf(record) ?? said;
+    const reference = referenceOf(record) ?? said;
     const tools = readTools(record["tools"], "tools");
     return [
       {
         kind: "prompt",
         prompt: withSystem(systemOf(record), messages),
-        ...(answer !== undefined && { answer }),
+        ...(reference !== undefined && { reference }),
         ...(tools && { tools }),
         fields: record,
       },

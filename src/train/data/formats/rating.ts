@@ -17,10 +17,12 @@ export default defineFormat({
   detect: (record) => "kto_tag" in record || typeof record["label"] === "boolean",
   read(record) {
     const tag = firstOf(record, tags) ?? tags[0];
-    const good = asBoolean(record[tag], tag);
+    const desirable = asBoolean(record[tag], tag);
     const { prompt, answer } = promptAndAnswer(record);
     const tools = readTools(record["tools"], "tools");
-    return [{ kind: "rated", prompt: withSystem(systemOf(record), prompt), answer, good, ...(tools && { tools }) }];
+    return [
+      { kind: "rated", prompt: withSystem(systemOf(record), prompt), answer, desirable, ...(tools && { tools }) },
+    ];
   },
 });
 
