@@ -1,9 +1,16 @@
-// A training step of a 10.06 M decoder (hidden 320, 6 layers, 5 heads, feed-forward 864, vocabulary 4096, length 256,
-// batch 8, AdamW, float32) beside compiled PyTorch: tokens a second, share of the machine's peak, peak memory.
+// Training steps of decoders with 10, 50 and 125 M parameters (length 512, 2048 tokens a step, AdamW, float32) beside
+// compiled PyTorch: tokens a second, share of the machine's peak, peak memory; and the same steps in reduced precision.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { loadKernels, measurePeak, setThreads } from "../../src/kernels/index.ts";
+import {
+  loadKernels,
+  measurePeak,
+  precisionMissing,
+  setThreads,
+  withPrecision,
+  type Precision,
+} from "../../src/kernels/index.ts";
 import {
   countParameters,
   initializeDecoder,
@@ -13,89 +20,141 @@ import {
 } from "../../src/model/index.ts";
 import { createTape, randomBits } from "../../src/tensor/index.ts";
 import { createAdamW, createBatch, placeDocument, runBatch } from "../../src/train/index.ts";
-import { defineBench, milliseconds, row, takeTurns } from "../harness.ts";
+import { defineBench, milliseconds, row, takeTurns, type Row } from "../harness.ts";
 import { pythonWithTorch, startPython, torchMissing } from "../python-peer.ts";
 
-const length = 256;
-const batchSize = 8;
-const tokens = length * batchSize;
-const config: DecoderConfig = {
-  family: "llama",
-  vocabSize: 4096,
-  hiddenSize: 320,
-  layers: 6,
-  heads: 5,
-  kvHeads: 5,
-  headDim: 64,
-  intermediateSize: 864,
-  rmsNormEps: 1e-5,
-  ropeTheta: 10000,
-  maxPositions: length,
-  tieEmbeddings: false,
-  bosTokenId: 1,
-  eosTokenIds: [2],
-  padTokenId: 2,
-  initializerRange: 0.02,
-};
-/** 6 parameters a token, and causal attention: forward 2 products of T/2 keys by the width, backward twice that. */
-const flopsPerToken = 6 * countParameters(config) + 6 * config.layers * config.hiddenSize * length;
+interface Size {
+  name: string;
+  hiddenSize: number;
+  layers: number;
+  heads: number;
+  intermediateSize: number;
+  vocabSize: number;
+  turns: number;
+}
 
-const turns = 7;
+const sizes: readonly Size[] = [
+  { name: "10 M", hiddenSize: 320, layers: 6, heads: 5, intermediateSize: 864, vocabSize: 4096, turns: 7 },
+  { name: "50 M", hiddenSize: 512, layers: 12, heads: 8, intermediateSize: 1408, vocabSize: 11264, turns: 5 },
+  { name: "125 M", hiddenSize: 768, layers: 12, heads: 12, intermediateSize: 2048, vocabSize: 26112, turns: 3 },
+];
+const length = 512;
+const documents = 4;
+const tokens = length * documents;
 /** PyTorch's threads spin for a while after a step; they must not spin into ours. */
 const restMs = 300;
 
 export default defineBench({
   async *rows({ threads, wants, note }) {
-    if (!["train step", "train step memory"].some(wants)) return;
     const python = pythonWithTorch();
     if (python === undefined) note(torchMissing);
-    for (const [index, count] of threads.entries()) {
-      setThreads(count);
-      const before = residentBytes();
-      const step = createStep();
-      step();
-      step();
-      const memory = residentBytes() - before;
-      const peer =
-        python === undefined
-          ? undefined
-          : await startPython(python, join(import.meta.dirname, "../peers/train_step.py"), [String(count)]);
-      const subjects: (() => Promise<number> | number)[] = [() => milliseconds(step)];
-      if (peer) {
-        subjects.push(async () => {
-          const ms = Number(await peer.ask("step"));
-          await sleep(restMs);
-          return ms;
-        });
+    const missing = precisionMissing("bf16");
+    if (missing !== undefined) note(`No rows of bf16: ${missing}.`);
+    for (const size of sizes) {
+      const name = `train step ${size.name}`;
+      const names = [name, `${name} memory`, `${name} bf16`];
+      if (!names.some(wants)) continue;
+      for (const [index, count] of threads.entries()) {
+        // Once: later counts would start from memory that the first one left behind.
+        for await (const measured of measure(size, count, python, index === 0, missing === undefined)) {
+          if (wants(measured.name)) yield measured;
+        }
       }
-      const [own, other] = await takeTurns(subjects, turns);
-      const peerName = peer ? `PyTorch ${peer.ready}` : null;
-      const limit = (measurePeak("f32", count) * 1e9) / flopsPerToken;
-      yield row("train step", count, (tokens * 1000) / own!, "tokens/s", {
-        peer: peerName,
-        peerValue: other === undefined ? null : (tokens * 1000) / other,
-        limit,
-      });
-      // Once: later counts would start from memory that the first one left behind.
-      const peerMemory = peer && index === 0 ? Number(await peer.ask("memory")) : null;
-      if (index === 0)
-        yield row("train step memory", count, memory / 1e6, "MB", {
-          peer: peerName,
-          peerValue: peerMemory === null ? null : peerMemory / 1e6,
-        });
-      peer?.close();
     }
   },
 });
 
-function createStep(): () => void {
+async function* measure(
+  size: Size,
+  threads: number,
+  python: string | undefined,
+  withMemory: boolean,
+  withBf16: boolean,
+): AsyncGenerator<Row> {
+  const { name, hiddenSize, layers, heads, intermediateSize, vocabSize, turns } = size;
+  const config = configOf(size);
+  setThreads(threads);
+  const before = residentBytes();
+  const step = createStep(config, "f32");
+  step();
+  step();
+  const memory = residentBytes() - before;
+  const shape = [hiddenSize, layers, heads, intermediateSize, vocabSize, length, documents].map(String);
+  const script = join(import.meta.dirname, "../peers/train_step.py");
+  const peer = python === undefined ? undefined : await startPython(python, script, [String(threads), ...shape]);
+  try {
+    const subjects: (() => Promise<number> | number)[] = [() => milliseconds(step)];
+    if (withBf16) {
+      const reduced = createStep(config, "bf16");
+      reduced();
+      subjects.push(() => milliseconds(reduced));
+    }
+    if (peer) {
+      subjects.push(async () => {
+        const ms = Number(await peer.ask("step"));
+        await sleep(restMs);
+        return ms;
+      });
+    }
+    const times = await takeTurns(subjects, turns);
+    const perSecond = (ms: number): number => (tokens * 1000) / ms;
+    const own = perSecond(times[0]!);
+    const peerName = peer ? `PyTorch ${peer.ready}` : null;
+    const peerValue = peer ? perSecond(times.at(-1)!) : null;
+    const limit = (precision: "f32" | "bf16"): number =>
+      (measurePeak(precision, threads) * 1e9) / flopsPerToken(config);
+    yield row(`train step ${name}`, threads, own, "tokens/s", { peer: peerName, peerValue, limit: limit("f32") });
+    if (withBf16) {
+      const beside = { peer: "f32", peerValue: own, limit: limit("bf16") };
+      yield row(`train step ${name} bf16`, threads, perSecond(times[1]!), "tokens/s", beside);
+    }
+    if (withMemory) {
+      const peerMemory = peer ? Number(await peer.ask("memory")) / 1e6 : null;
+      yield row(`train step ${name} memory`, threads, memory / 1e6, "MB", { peer: peerName, peerValue: peerMemory });
+    }
+  } finally {
+    peer?.close();
+  }
+}
+
+function configOf({ hiddenSize, layers, heads, intermediateSize, vocabSize }: Size): DecoderConfig {
+  return {
+    family: "llama",
+    vocabSize,
+    hiddenSize,
+    layers,
+    heads,
+    kvHeads: heads,
+    headDim: hiddenSize / heads,
+    intermediateSize,
+    rmsNormEps: 1e-5,
+    ropeTheta: 10000,
+    maxPositions: length,
+    tieEmbeddings: false,
+    bosTokenId: 1,
+    eosTokenIds: [2],
+    padTokenId: 2,
+    initializerRange: 0.02,
+  };
+}
+
+/**
+ * 6 for each parameter that is multiplied (all but the table in which tokens are looked up), and causal attention: forward
+ * 2 products of T/2 keys by the width, backward twice that.
+ */
+function flopsPerToken(config: DecoderConfig): number {
+  const multiplied = countParameters(config) - config.vocabSize * config.hiddenSize;
+  return 6 * multiplied + 6 * config.layers * config.hiddenSize * length;
+}
+
+function createStep(config: DecoderConfig, precision: Precision): () => void {
   const kernels = loadKernels();
   const decoder = initializeDecoder(kernels, config, 1);
   const parameters = [...namedTensors(decoder).values()];
   makeTrainable(kernels, parameters);
   const options = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clip: 1 };
   const optimizer = createAdamW(kernels, parameters, options);
-  const tape = createTape(kernels, { recording: true });
+  const tape = createTape(withPrecision(kernels, precision), { recording: true });
   const batch = createBatch(tokens, config.padTokenId);
   for (let start = 0; start < tokens; start += length) {
     const document = Int32Array.from({ length: length + 1 }, (_, i) => randomBits(1, start, i) % config.vocabSize);

@@ -1,6 +1,6 @@
-"""The peer of bench/train.ts: the same decoder and step in PyTorch 2.x, compiled.
-Usage: train_step.py THREADS. Answers each line on standard input with the milliseconds of one step;
-"memory" is answered with the peak bytes since before the model was made."""
+"""The peer of bench/benches/train.ts: the same decoder and step in PyTorch 2.x, compiled.
+Usage: train_step.py THREADS WIDTH LAYERS HEADS FEED_FORWARD VOCABULARY LENGTH BATCH. Answers each line on standard input
+with the milliseconds of one step; "memory" is answered with the peak bytes since before the model was made."""
 import resource
 import sys
 import time
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 torch.set_num_threads(int(sys.argv[1]))
 torch.manual_seed(0)
-dim, layers, heads, hidden, vocab, length, batch = 320, 6, 5, 864, 4096, 256, 8
+dim, layers, heads, hidden, vocab, length, batch = map(int, sys.argv[2:9])
 head_dim = dim // heads
 
 
