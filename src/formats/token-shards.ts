@@ -136,6 +136,8 @@ export interface TokenDocuments {
   readonly vocabSize: number;
   readonly documents: number;
   readonly tokens: number;
+  /** Bytes of tokens that are held once documents were asked for. */
+  readonly residentBytes: number;
   /**
    * Ids of a document, not to be written to. Throws RangeError for an index that is not there, Failure("input") where
    * an id is outside the vocabulary.
@@ -193,8 +195,8 @@ export function openTokens(dir: string, split: Split): TokenDocuments {
     throw error;
   }
   const tokens = shards.reduce((sum, shard) => sum + shard.tokens, 0);
-  const keepResident =
-    shards.reduce((sum, shard) => sum + shard.tokens * shard.bytesPerToken, 0) <= MOST_RESIDENT_BYTES;
+  const bytes = shards.reduce((sum, shard) => sum + shard.tokens * shard.bytesPerToken, 0);
+  const keepResident = bytes <= MOST_RESIDENT_BYTES;
 
   function shardOf(index: number): Shard {
     let [low, high] = [0, shards.length - 1];
@@ -211,6 +213,7 @@ export function openTokens(dir: string, split: Split): TokenDocuments {
     vocabSize: shards[0]!.vocabSize,
     documents,
     tokens,
+    residentBytes: keepResident ? bytes : 0,
     document(index) {
       if (!(index >= 0 && index < documents)) {
         throw new RangeError(`document ${index} of ${split}, which has ${documents}`);

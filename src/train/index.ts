@@ -47,3 +47,16 @@ export { mixedTokens } from "./sources/objective.ts";
 export { openSources, parseSource, type OpenSources, type SourceSettings } from "./sources/open.ts";
 export { type ModelShape } from "./starting-model.ts";
 export * from "./data/index.ts";
+export { trainingFlops, meanRowsSeen } from "./plan/flops.ts";
+export {
+  checkTraining,
+  describePlan,
+  describeSpeed,
+  planTraining,
+  planTrainingSpeed,
+  type TrainingMemory,
+  type TrainingPlan,
+  type TrainingPlanOptions,
+  type TrainingSpeed,
+} from "./plan/plan.ts";
+export { type FrozenSchemes, type TrainingShape } from "./plan/shape.ts";

@@ -3,17 +3,21 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { checkArtifactPlace, hashInput, writeArtifact, type ManifestInput } from "../formats/manifest.ts";
 import type { TokenDocuments } from "../formats/token-shards.ts";
-import { loadKernels } from "../kernels/index.ts";
-import { makeTrainable, namedTensors, saveCheckpoint } from "../model/index.ts";
+import { loadKernels, withPrecision, type Kernels, type Precision } from "../kernels/index.ts";
+import { makeTrainable, namedTensors, saveCheckpoint, type Decoder } from "../model/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
 import { createTape } from "../tensor/index.ts";
+import type { Tokenizer } from "../tokenizer/index.ts";
 import { countNgrams, type Baselines } from "./baselines.ts";
+import type { Hook } from "./hooks.ts";
 import { createOptimizer, type OptimizerSettings } from "./optimizer.ts";
+import { meanRowsSeen, trainingFlops } from "./plan/flops.ts";
+import { checkTraining, describePlan, describeSpeed, planTraining, planTrainingSpeed } from "./plan/plan.ts";
+import type { TrainingShape } from "./plan/shape.ts";
 import { openRunDirectory } from "./run-directory.ts";
 import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
-import { writeTrainingState } from "./snapshot.ts";
-import { batchesOf, lengthsOver, stepsOf, type LengthStage } from "./sources/lengths.ts";
+import { accumulateAt, batchesOf, lengthsOver, stepsOf, type LengthStage } from "./sources/lengths.ts";
 import { createMixSampler, type MixOptions, type MixState } from "./sources/mix.ts";
 import { mixedTokens } from "./sources/objective.ts";
 import { openSources, trainingMix, type OpenSources, type SourceSettings } from "./sources/open.ts";
@@ -22,10 +26,11 @@ import { checkpointModel, freshModel, type ModelShape } from "./starting-model.t
 import { runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
 import { train } from "./trainer.ts";
+import type { WatchSettings } from "./trainer-options.ts";
 import type { MetricsRow } from "./watch/meters.ts";
 
 /** What shapes a run besides its data and how long it goes on. */
-export interface PretrainSettings {
+export interface PretrainSettings extends WatchSettings {
   /** The shape of a fresh model. */
   model: ModelShape;
   /** Longest piece of a document seen at once, in tokens; also a fresh model's maximum positions. */
@@ -39,6 +44,8 @@ export interface PretrainSettings {
   batchWarmupSteps?: number;
   /** The share of the layers whose activations are made again in the backward pass instead of being kept. Default 0. */
   checkpointing?: number;
+  /** Of the products in the passes. Default "f32". */
+  precision?: Precision;
   schedule: ScheduleSettings;
   optimizer: OptimizerSettings;
   /** Steps between looks at the validation split, and between snapshots. */
@@ -71,8 +78,19 @@ export interface PretrainOptions extends Partial<PretrainSettings> {
    * epochs of all sources are used up. "epochs": until they are.
    */
   until: { steps: number } | { minutes: number } | "epochs";
+  /** Work between steps; see `TrainerOptions`. */
+  hooks?(run: RunningTraining): readonly Hook[];
   /** Saves a snapshot and ends. */
   signal?: AbortSignal;
+}
+
+/** What hooks are made from. */
+export interface RunningTraining {
+  kernels: Kernels;
+  decoder: Decoder;
+  tokenizer: Tokenizer;
+  /** Outlives a crash, and is gone after the end. */
+  directory: string;
 }
 
 export interface PretrainResult {
@@ -97,7 +115,7 @@ const mostCountedTokens = 4_000_000;
 
 export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
   const options = { signal: new AbortController().signal, ...pretrainDefaults, ...given };
-  const { signal, out, tokens, from, ...shaping } = options;
+  const { signal, out, tokens, from, hooks, webhook: _webhook, tensorboard: _tensorboard, ...shaping } = options;
   const { until, accumulate, batchWarmupSteps = 0 } = options;
   const kernels = loadKernels();
   checkArtifactPlace(out, "checkpoint");
@@ -115,8 +133,6 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
     text: `${config.family}, ${(parameters / 1e6).toFixed(2)} M parameters; ${trainTokens} training tokens.`,
   };
   if (list.length > 1) yield { type: "note", text: describeMix(sources) };
-  checkMemory(parameters);
-
   const inputs = await hashInputs(settings, from);
   const run = openRunDirectory(out, { ...shaping, ...inputHashes(inputs, settings) });
   const baselines = fitBaselines(sources, config.vocabSize);
@@ -124,12 +140,6 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
     type: "note",
     text: `Validation loss to beat, nats a token: unigram ${baselines.unigram.toFixed(3)}, trigram ${baselines.trigram.toFixed(3)}.`,
   };
-  const decoder = make(kernels, options.seed);
-  const trained = [...namedTensors(decoder).values()];
-  makeTrainable(kernels, trained);
-  const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer);
-  using tape = createTape(kernels, { recording: true });
-
   const mix = trainingMix(sources);
   const mixOptions: MixOptions = {
     rows: options.batchTokens,
@@ -137,6 +147,18 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
     seed: options.seed,
     padId: config.padTokenId,
   };
+  const batch = createMixSampler(mix, mixOptions).next();
+  const shape: TrainingShape = { ...options, config, averages: options.ema !== undefined, batch };
+  const plan = planTraining(shape, { fresh: from === undefined, dataBytes: residentBytes(sources) });
+  yield { type: "note", text: describePlan(plan) };
+  checkTraining(plan);
+
+  const decoder = make(kernels, options.seed);
+  const trained = [...namedTensors(decoder).values()];
+  makeTrainable(kernels, trained);
+  const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer);
+  using tape = createTape(withPrecision(kernels, options.precision ?? "f32"), { recording: true });
+
   const mostSteps = stepsInSources(sources, options);
   if (run.steps === undefined) {
     const sampler = createMixSampler(mix, mixOptions);
@@ -152,13 +174,18 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
           ? until.steps
           : stepsWithin(until.minutes * 60_000 * stepShare, optimizer, pass);
     run.decideSteps(Math.min(wanted, mostSteps));
+    if (!(typeof until === "object" && "minutes" in until)) {
+      yield { type: "note", text: describeSpeed(planTrainingSpeed(shape), run.steps!) };
+    }
     if (wanted > mostSteps) yield { type: "note", text: `The sources are used up after ${mostSteps} steps.` };
   }
   const totalSteps = run.steps!;
+  const batches = batchesOf(totalSteps, accumulate, batchWarmupSteps);
   const stages = options.lengths ?? [{ length: options.length, share: 1 }];
-  const lengthAt = lengthsOver(stages, batchesOf(totalSteps, accumulate, batchWarmupSteps));
+  const lengthAt = lengthsOver(stages, batches);
   const names = list.map(({ name }) => name);
   const result = yield* train({
+    ...watchSettings(options),
     name: "pretrain",
     tape,
     decoder,
@@ -170,11 +197,13 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
       (state) => createMixSampler(mix, { ...mixOptions, lengthAt }, state as MixState | undefined),
       options,
     ),
-    accumulate,
+    accumulate: (step) => accumulateAt(step, accumulate, batchWarmupSteps),
     validation: watchedBatches(list, mixOptions, watchedMost),
     validateEvery: options.validateEvery,
     workDirectory: run.path,
     snapshotEvery: options.snapshotEvery,
+    flopsPerToken: trainingFlops(config, meanRowsSeen(batch)),
+    hooks: hooks?.({ kernels, decoder, tokenizer, directory: run.path }) ?? [],
     signal,
   });
   const validation = validateAll(tape, decoder, list, mixOptions);
@@ -196,10 +225,7 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
   await writeArtifact(out, artifact, (directory) => {
     saveCheckpoint(directory, decoder, sources.tokenizerDirectory);
     // Kept so that training can be taken up again, and compared.
-    writeTrainingState(join(directory, "training-state.safetensors"), optimizer, {
-      step: result.steps,
-      sampler: result.sampler,
-    });
+    copyFileSync(result.stateFile!, join(directory, "training-state.safetensors"));
     copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl"));
     const bySource = Object.fromEntries(names.map((name) => [`validationLoss/${name}`, validation.bySource[name]!]));
     return Promise.resolve({
@@ -299,15 +325,16 @@ function* documentsOf(source: TokenDocuments, mostTokens: number): Generator<Uin
   }
 }
 
-/** Weights, gradients and at least one moment of each are held as float32 all the time. */
-function checkMemory(parameters: number): void {
-  const needed = 3 * Float32Array.BYTES_PER_ELEMENT * parameters;
-  const available = process.availableMemory();
-  if (needed <= available) return;
-  const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-  throw new Failure(
-    "environment",
-    `Training ${(parameters / 1e6).toFixed(0)} M parameters takes more than ${gibibytes(needed)} of memory; ${gibibytes(available)} are available.`,
-    "Make the model smaller: --hidden, --layers, --intermediate.",
+const watched = ["onAnomaly", "ema", "keepBest", "earlyStopping", "webhook", "tensorboard"] as const;
+
+function watchSettings(options: WatchSettings): WatchSettings {
+  return Object.fromEntries(watched.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])));
+}
+
+/** Shards that are not read piece by piece are held as a whole. */
+function residentBytes({ list }: OpenSources): number {
+  return list.reduce(
+    (sum, { train: { residentBytes: bytes }, validation }) => sum + bytes + validation.residentBytes,
+    0,
   );
 }

@@ -1,5 +1,4 @@
 // How long recorded calls take: each different one is made again, a few times, on numbers of its own.
-import type { Kernels } from "../../kernels/kernels.ts";
 import type { Call, Shadow } from "./shadow.ts";
 
 /** Memory through which calls go in turn, so that they do not find their numbers in the caches. */
@@ -14,8 +13,7 @@ export interface Replay extends Disposable {
   milliseconds(calls: readonly Call[]): number;
 }
 
-/** Replays the calls of a shadow on these kernels. */
-export function createReplay(kernels: Kernels, shadow: Shadow): Replay {
+export function createReplay(shadow: Shadow): Replay {
   let ring = filled(ringBytes);
   let place = 0;
   const known = new Map<string, number>();
@@ -42,8 +40,7 @@ export function createReplay(kernels: Kernels, shadow: Shadow): Replay {
     return Object.fromEntries(Object.entries(argument).map(([key, value]) => [key, real(value)]));
   }
 
-  function measure({ name, args }: Call): number {
-    const run = kernels[name] as (...args: unknown[]) => unknown;
+  function measure({ kernel, args }: Call): number {
     const needed = args.reduce<number>((sum, argument) => sum + bytesOf(argument), 0);
     if (needed > ring.byteLength) ring = filled(needed);
     const times: number[] = [];
@@ -51,7 +48,7 @@ export function createReplay(kernels: Kernels, shadow: Shadow): Replay {
     while (times.length < mostRuns && (times.length < 2 || total < enoughMilliseconds)) {
       const own = args.map(real);
       const started = performance.now();
-      run(...own);
+      kernel(...own);
       const took = performance.now() - started;
       total += took;
       times.push(took);
@@ -94,6 +91,7 @@ function filled(bytes: number): ArrayBuffer {
   const floats = new Float32Array(buffer);
   const pattern = Math.min(floats.length, 4099);
   for (let i = 0; i < pattern; i++) floats[i] = 0.05 * Math.sin(i * 12.9898);
-  for (let done = pattern; done < floats.length; done *= 2) floats.copyWithin(done, 0, Math.min(done, floats.length - done));
+  for (let done = pattern; done < floats.length; done *= 2)
+    floats.copyWithin(done, 0, Math.min(done, floats.length - done));
   return buffer;
 }

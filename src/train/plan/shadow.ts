@@ -5,7 +5,8 @@ import type { Floats, Kernels } from "../../kernels/kernels.ts";
 
 /** A kernel with arguments of certain sizes, and how often it was called. */
 export interface Call {
-  name: keyof Kernels;
+  /** The kernel that was not run. */
+  kernel: (...args: unknown[]) => unknown;
   args: readonly unknown[];
   /** Equal for calls that take equally long. */
   key: string;
@@ -13,7 +14,8 @@ export interface Call {
 }
 
 export interface Shadow {
-  readonly kernels: Kernels;
+  /** Counting kernels in place of these. Numbers that they return are 0. */
+  of(kernels: Kernels): Kernels;
   /** Bytes of all that was allocated so far. */
   readonly bytes: number;
   /** An array of bytes, as stored weights are; counted like floats. */
@@ -24,12 +26,12 @@ export interface Shadow {
   owns(array: ArrayBufferView): boolean;
 }
 
-/** Counting kernels with the properties of `like`. Numbers that they return are 0. */
-export function createShadow(like: Kernels): Shadow {
+export function createShadow(): Shadow {
   let shared = new ArrayBuffer(1 << 20);
   const buffers = new Set<ArrayBufferLike>([shared]);
   let bytes = 0;
   let calls = new Map<string, Call>();
+  let variants = 0;
 
   function count(length: number): ArrayBuffer {
     bytes += length;
@@ -40,25 +42,47 @@ export function createShadow(like: Kernels): Shadow {
     return shared;
   }
 
-  const kernels = Object.fromEntries(
-    Object.entries(like).map(([name, value]: [string, unknown]) => {
+  function record(variant: number, name: string, kernel: Call["kernel"], args: readonly unknown[]): void {
+    const key = `${variant} ${name} ${args.map(describe).join(" ")}`;
+    const known = calls.get(key);
+    if (known) known.count++;
+    else calls.set(key, { kernel, args, key, count: 1 });
+  }
+
+  /** Lets what writes into an array be counted in place of being done, in its parts too. */
+  function untouched(array: Float32Array<ArrayBuffer>): Float32Array<ArrayBuffer> {
+    return Object.assign(array, {
+      fill(value: number) {
+        record(0, "fill", (target) => (target as Float32Array).fill(value), [array]);
+        return array;
+      },
+      set(source: ArrayLike<number>) {
+        record(0, "set", (target, from) => (target as Float32Array).set(from as Float32Array), [array, source]);
+      },
+      subarray: (begin?: number, end?: number): typeof array =>
+        untouched(Float32Array.prototype.subarray.call(array, begin, end) as typeof array),
+    });
+  }
+
+  function shadowOf(kernels: Kernels): Kernels {
+    const variant = ++variants;
+    const entries = Object.entries(kernels).map(([name, value]: [string, unknown]) => {
+      if (name === "allocate")
+        return [name, (length: number): Floats => untouched(new Float32Array(count(4 * length), 0, length))];
       if (typeof value !== "function") return [name, value];
-      if (name === "allocate") return [name, (length: number): Floats => new Float32Array(count(4 * length), 0, length)];
       return [
         name,
         (...args: unknown[]): number => {
-          const key = `${name} ${args.map(describe).join(" ")}`;
-          const known = calls.get(key);
-          if (known) known.count++;
-          else calls.set(key, { name: name as keyof Kernels, args, key, count: 1 });
+          record(variant, name, value as Call["kernel"], args);
           return 0;
         },
       ];
-    }),
-  ) as unknown as Kernels;
+    });
+    return Object.fromEntries(entries) as unknown as Kernels;
+  }
 
   return {
-    kernels,
+    of: shadowOf,
     get bytes() {
       return bytes;
     },

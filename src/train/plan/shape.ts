@@ -1,14 +1,24 @@
 // What a run of training is made of, as far as its memory and its time go; and the same run over counting kernels.
-import type { FrozenScheme, Kernels } from "../../kernels/kernels.ts";
+import { frozenBytes } from "../../kernels/checks/frozen.ts";
+import {
+  withPrecision,
+  type FrozenScheme,
+  type FrozenWeight,
+  type Kernels,
+  type Precision,
+} from "../../kernels/index.ts";
 import {
   adapterTensors,
   addLora,
   buildDecoder,
+  familyOf,
   makeTrainable,
   namedTensors,
   type DecoderConfig,
+  type DecoderParts,
   type LoraOptions,
 } from "../../model/index.ts";
+import { frozenEmbedding, frozenLinear } from "../../model/layers/frozen.ts";
 import { createTape, sizeOf, tensor } from "../../tensor/index.ts";
 import { createAverages } from "../averages.ts";
 import { createBatch, placeDocument, type Batch } from "../batch.ts";
@@ -27,18 +37,20 @@ export interface TrainingShape {
   optimizer: OptimizerSettings;
   /** The share of the layers whose activations are made again in the backward pass. */
   checkpointing?: number;
+  /** Of the products in the passes; default "f32". */
+  precision?: Precision;
   /** Exponential averages of the weights are kept. */
   averages?: boolean;
   /** Adapters are trained in place of the weights. */
   lora?: LoraOptions;
   /** How the weights lie that adapters stand beside; default dense float32. */
-  base?: BaseWeights;
+  frozen?: FrozenSchemes;
   /** A batch of the data; default: as many pieces of `length` as there is room for. */
   batch?: Batch;
 }
 
-/** Schemes of the linear layers, and of the embedding and the output layer. */
-export interface BaseWeights {
+export interface FrozenSchemes {
+  /** Of the blocks' matrices, and of the embedding and the output layer. */
   layers: FrozenScheme;
   tables: FrozenScheme;
 }
@@ -61,19 +73,17 @@ export interface ShadowRun {
   validation: Call[];
 }
 
-/** Runs the shape over counting kernels. */
-export function runShadow(like: Kernels, shape: TrainingShape): ShadowRun {
-  const shadow = createShadow(like);
-  const { kernels } = shadow;
+/** Runs the shape over kernels that count. */
+export function runShadow(real: Kernels, shape: TrainingShape): ShadowRun {
+  const shadow = createShadow();
+  const kernels = shadow.of(real);
   const marks: number[] = [];
   const mark = (): number => {
     const before = marks.at(-1) ?? 0;
     marks.push(shadow.bytes);
     return shadow.bytes - before;
   };
-  const decoder = buildDecoder(kernels, shape.config, {
-    tensor: (name, extents) => tensor(kernels.allocate(sizeOf(extents)), extents, name),
-  });
+  const decoder = buildDecoder(kernels, shape.config, partsOf(shape, shadow, kernels));
   const weights = mark();
   const trained = shape.lora
     ? adapterTensors(addLora(kernels, decoder, shape.lora, 1))
@@ -87,7 +97,9 @@ export function runShadow(like: Kernels, shape: TrainingShape): ShadowRun {
   const averageBytes = (averages?.state ?? []).reduce((sum, { data }) => sum + data.byteLength, 0);
   const moments = mark() - averageBytes;
 
-  using tape = createTape(kernels, { recording: true });
+  using tape = createTape(shape.precision ? shadow.of(withPrecision(real, shape.precision)) : kernels, {
+    recording: true,
+  });
   const batch = shape.batch ?? fullBatch(shape);
   const pass = (gradientScale: number): Call[] => {
     shadow.takeCalls();
@@ -99,8 +111,13 @@ export function runShadow(like: Kernels, shape: TrainingShape): ShadowRun {
   // A later pass of a step adds to the gradients: it may take other buffers.
   const later = pass(1);
   const validation = pass(0);
-  optimizer.step(1, 0);
-  averages?.update(1);
+  // Now and then the norms of what moved are measured, which takes a copy.
+  optimizer.update(1, 0, optimizer.gradientNorm(1), true);
+  shadow.takeCalls();
+  runBatch(tape, decoder, batch, 1, shape);
+  shadow.takeCalls();
+  optimizer.step(2, 0);
+  averages?.update(2);
   const update = shadow.takeCalls();
   return {
     shadow,
@@ -114,6 +131,26 @@ export function runShadow(like: Kernels, shape: TrainingShape): ShadowRun {
     pass: shape.accumulate > 1 ? later : first,
     update,
     validation,
+  };
+}
+
+function partsOf({ config, frozen }: TrainingShape, shadow: Shadow, kernels: Kernels): DecoderParts {
+  const { names } = familyOf(config.family);
+  const weight = (scheme: FrozenScheme, outputs: number, inputs: number): FrozenWeight => {
+    const shape = { scheme, outputs, inputs };
+    return { ...shape, data: shadow.allocateBytes(frozenBytes(shape)) };
+  };
+  const table = weight(frozen?.tables ?? "f32", frozen ? config.vocabSize : 0, config.hiddenSize);
+  return {
+    tensor: (name, extents) => tensor(kernels.allocate(sizeOf(extents)), extents, name),
+    ...(frozen && {
+      linear: (name, outputs, inputs, bias) => {
+        const scheme = name === names.head ? frozen.tables : frozen.layers;
+        return frozenLinear(kernels, name, weight(scheme, outputs, inputs), bias);
+      },
+      embedding: (name) => frozenEmbedding(name, table),
+      tiedHead: (name) => frozenLinear(kernels, name, table),
+    }),
   };
 }
 

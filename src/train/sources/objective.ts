@@ -15,6 +15,7 @@ export function mixedTokens(
   if (names.length === 1) return plain;
   return {
     ...plain,
+    partNames: names.map((name) => `loss/${name}`),
     run(tape, batch, gradientScale) {
       const sums = names.map((): Sum => ({ sum: 0, weight: 0 }));
       const loss = runBatch(tape, decoder, batch, gradientScale, {
