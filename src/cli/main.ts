@@ -1,6 +1,7 @@
 // The command line: finds the verb's file in commands/, parses, runs, and turns the outcome into words and an exit code.
 import { readdirSync, readFileSync } from "node:fs";
 import { environmentFailure } from "../formats/manifest.ts";
+import { ranksOfEnvironment } from "../kernels/rank-environment.ts";
 import { exitCodes, Failure, nearest } from "../protocol/index.ts";
 import type { Command, CommandContext } from "./command.ts";
 import { commandHelp, overview } from "./help.ts";
@@ -16,12 +17,24 @@ async function main(args: readonly string[]): Promise<void> {
   process.stdout.on("error", leaveUnwritten);
   // Whoever does not read the bars still wants the work done.
   process.stderr.on("error", () => {});
+  if (ranksOfEnvironment().rank > 0) beSilent();
   const code = await dispatch(args);
   // Once written, leave: an idle thread pool or socket must not keep the command open.
   process.stdout.write("", (error) => {
     if (error) leaveUnwritten(error);
     process.stderr.write("", () => process.exit(code));
   });
+}
+
+/** Of the processes that mpirun or srun has started the first speaks; the others write past this when they fail. */
+function beSilent(): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.write = (_text: unknown, encodingOrWritten?: unknown, written?: unknown) => {
+      const callback = typeof encodingOrWritten === "function" ? encodingOrWritten : written;
+      if (typeof callback === "function") queueMicrotask(() => (callback as () => void)());
+      return true;
+    };
+  }
 }
 
 /** A reader that has enough (`| head`) is no defect; a full disk is an error. */
@@ -92,7 +105,8 @@ async function run(
     return 0;
   } catch (error) {
     reporter.close();
-    if (signal.aborted && (error === signal.reason || isAbort(error))) {
+    // Of several ranks one may have been asked to stop, and all do.
+    if (isAbort(error) || (signal.aborted && error === signal.reason)) {
       process.stderr.write("Interrupted.\n");
       return interrupted;
     }

@@ -5,18 +5,39 @@ import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { claimDirectory, environmentFailure } from "../formats/manifest.ts";
 import { Failure } from "../protocol/errors.ts";
+import { alone, type Ranks } from "./ranks.ts";
 import { hasSnapshot } from "./snapshot.ts";
 
 export interface RunDirectory {
   readonly path: string;
   /** Steps of the whole run: as asked for, or as an earlier start of this run decided. */
   readonly steps: number | undefined;
+  /** Of several ranks, what rank 0 decides holds for all. */
   decideSteps(steps: number): void;
   remove(): void;
 }
 
-/** Opens or makes the run directory of `out`. `options` are all that shapes the result, the inputs' hashes among them. */
-export function openRunDirectory(out: string, options: Record<string, unknown>): RunDirectory {
+/**
+ * Opens or makes the run directory of `out`. `options` are all that shapes the result, the inputs' hashes among them. Of
+ * several ranks the first does so; the others learn what it found.
+ */
+export function openRunDirectory(out: string, options: Record<string, unknown>, ranks: Ranks = alone): RunDirectory {
+  const directory = ranks.rank === 0 ? openOwn(out, options) : undefined;
+  let steps = ranks.agree(directory?.steps ?? 0) || undefined;
+  return {
+    path: `${resolve(out)}.training`,
+    get steps() {
+      return steps;
+    },
+    decideSteps(value) {
+      steps = ranks.agree(value);
+      directory?.decideSteps(steps);
+    },
+    remove: () => directory?.remove(),
+  };
+}
+
+function openOwn(out: string, options: Record<string, unknown>): RunDirectory {
   // Resolved, so that `base/` and `base` are the same place.
   const target = resolve(out);
   const path = `${target}.training`;

@@ -3,7 +3,9 @@ import { writeSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
 import { setThreads } from "../../kernels/index.ts";
 import { openMessages } from "../../kernels/messages.ts";
+import { ranksOfEnvironment } from "../../kernels/rank-environment.ts";
 import { exitCodes, Failure } from "../../protocol/errors.ts";
+import type { Job } from "../../protocol/job.ts";
 import { alone, type Ranks } from "../ranks.ts";
 
 /** Seconds without a word from a rank after which it is given up: longer than a step of any model that fits a machine. */
@@ -12,19 +14,6 @@ const defaultLimitSeconds = 600;
 const patience = 24;
 /** How long a rank with an error waits for rank 0 to tell the same one. */
 const courtesyMs = 1500;
-
-/** How many ranks the starter of this process says there are; 1 where there is no starter. */
-export function ranksOfEnvironment(environment: NodeJS.ProcessEnv = process.env): { rank: number; size: number } {
-  const numbers = (rank: string | undefined, size: string | undefined) => {
-    if (rank === undefined || size === undefined) return undefined;
-    return { rank: Number(rank), size: Number(size) };
-  };
-  return (
-    numbers(environment["OMPI_COMM_WORLD_RANK"], environment["OMPI_COMM_WORLD_SIZE"]) ??
-    // srun sets SLURM_STEP_NUM_TASKS for its own tasks; a plain shell of an allocation has no SLURM_PROCID of a step.
-    numbers(environment["SLURM_PROCID"], environment["SLURM_STEP_NUM_TASKS"]) ?? { rank: 0, size: 1 }
-  );
-}
 
 /**
  * The ranks of this process's job; `alone` outside mpirun and srun, and for a job of one. Kernels of this process get the
@@ -80,10 +69,33 @@ export function threadsOfRank(allowed: number, present: number, neighbours: numb
 }
 
 /**
- * For a job that ends with an error: says whose it is, and ends all ranks, since the others wait for this one.
- * An error that every rank has alike is told by rank 0 alone: it is the first to speak, and ends the others.
+ * Runs a job on all ranks of this process's MPI job. Events of rank 0 alone come through. An error ends all ranks, after
+ * words that say whose it is and where; what every rank is told to do (an abort) is thrown by each.
  */
-export function endRanks(ranks: Ranks, error: unknown, place: string): void {
+export async function* onRanks<Result>(work: (ranks: Ranks) => Job<Result>): Job<Result> {
+  const ranks = openRanks();
+  let place = "before its first step";
+  const job = work(ranks);
+  try {
+    for (;;) {
+      const { done, value } = await job.next();
+      if (done) return value;
+      if (value.type === "progress" && value.unit === "steps") place = `after step ${value.done}`;
+      if (ranks.rank === 0) yield value;
+    }
+  } catch (error) {
+    if (!(error instanceof Error && error.name === "AbortError")) endRanks(ranks, error, place);
+    throw error;
+  } finally {
+    await job.return(undefined as Result);
+  }
+}
+
+/**
+ * Says whose error it is and ends all ranks, since the others wait for this one. An error that every rank has alike is
+ * told by rank 0 alone: it is the first to speak, and ends the others.
+ */
+function endRanks(ranks: Ranks, error: unknown, place: string): void {
   const { messages } = ranks;
   if (messages === undefined) return;
   if (ranks.rank > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, courtesyMs);
