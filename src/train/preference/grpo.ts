@@ -127,7 +127,11 @@ export function grpo(options: GrpoObjectiveOptions): Objective<GrpoBatch> {
 
   return {
     sampler: (from) => createPromptSampler(options, from as WalkState | undefined),
-    tokens: ({ prompts }) => prompts.length * options.rows,
+    tokens: (batch) =>
+      (prepared.get(keyOf(batch)) ?? []).reduce(
+        (sum, { prompt, ids }) => sum + promptIds[prompt]!.length + ids.length,
+        0,
+      ),
     weight: ({ prompts }) => prompts.length * group,
     prepare,
     run(tape, batch, gradientScale) {

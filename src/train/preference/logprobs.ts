@@ -43,11 +43,15 @@ export function answerLogprobs(
   }
   answerStarts[starts.length - 1] = rows.length;
   const hidden = hiddenStates(tape, decoder, batch, trained, options);
-  const picked = embedding(tape, hidden, Int32Array.from(rows));
-  const terms = decoder.head.terms?.(tape, picked);
-  if (!terms) throw new Error("the output layer is packed; its loss needs weights that can be multiplied");
   const targets = Int32Array.from(rows, (row) => batch.targets[row]!);
-  return { logprobs: tokenLogprobs(tape, terms, targets), starts: answerStarts };
+  // How many tokens are learnt differs from batch to batch.
+  const logprobs = tape.varying(() => {
+    const picked = embedding(tape, hidden, Int32Array.from(rows));
+    const terms = decoder.head.terms?.(tape, picked);
+    if (!terms) throw new Error("the output layer is packed; its loss needs weights that can be multiplied");
+    return tokenLogprobs(tape, terms, targets);
+  });
+  return { logprobs, starts: answerStarts };
 }
 
 /** The sum over each sequence [sequences], in double precision; with `averaged` the mean. */

@@ -28,6 +28,8 @@ interface Sides {
 }
 
 interface PairLossOf {
+  /** Of the parts that it adds. */
+  partNames?: readonly string[];
   /** Whether the values are means over an answer's tokens rather than sums. */
   averaged: boolean;
   /** From the values of a batch's pairs, whose numbers are given, to losses and to what is a reward of each side. */
@@ -63,6 +65,7 @@ export function dpo(
 export function orpo(options: PairObjectiveOptions, { beta }: { beta: number }): Objective<GroupBatch> {
   return pairObjective(options, {
     averaged: true,
+    partNames: ["loss/answer"],
     lossOf: ({ chosen, rejected }) => ({
       losses: orpoLoss(chosen, rejected, beta),
       rewards: { chosen: chosen.map((value) => beta * value), rejected: rejected.map((value) => beta * value) },
@@ -71,10 +74,14 @@ export function orpo(options: PairObjectiveOptions, { beta }: { beta: number }):
   });
 }
 
-function pairObjective(options: PairObjectiveOptions, { averaged, lossOf }: PairLossOf): Objective<GroupBatch> {
+function pairObjective(
+  options: PairObjectiveOptions,
+  { averaged, lossOf, partNames = [] }: PairLossOf,
+): Objective<GroupBatch> {
   const { decoder, pairs } = options;
   const lengths = pairs.map(groupLength);
   return {
+    partNames: [...pairPartNames, ...partNames],
     sampler: (from) =>
       createGroupSampler(
         lengths,
@@ -111,6 +118,9 @@ function pairObjective(options: PairObjectiveOptions, { averaged, lossOf }: Pair
     },
   };
 }
+
+export const rewardPartNames = ["reward/chosen", "reward/rejected", "reward/margin", "reward/accuracy"] as const;
+const pairPartNames = [...rewardPartNames, "logprob/chosen", "logprob/rejected"];
 
 /** What is watched of the rewards of pairs. */
 export function rewardParts({ chosen, rejected }: Sides): Record<string, Sum> {

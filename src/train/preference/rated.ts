@@ -43,6 +43,7 @@ export function kto(options: RatedObjectiveOptions, loss: KtoLossOptions): Objec
   const owns = answers.map(([own]) => [own]);
   const others = answers.map(([, mismatched]) => [mismatched]);
   return {
+    partNames: ["reward/desirable", "reward/undesirable", "kl"],
     sampler: (from) =>
       createGroupSampler(
         answers.map(ratedLength),

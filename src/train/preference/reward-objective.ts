@@ -6,7 +6,7 @@ import type { PassOptions } from "../step.ts";
 import { hiddenStates } from "./logprobs.ts";
 import { rewardLoss, type RewardLossOptions } from "./losses/reward.ts";
 import { createGroupSampler, groupLength, placeGroups, type GroupBatch, type GroupWalkState } from "./packing.ts";
-import { rewardParts, type PairObjectiveOptions } from "./pairs.ts";
+import { rewardPartNames, rewardParts, type PairObjectiveOptions } from "./pairs.ts";
 
 /** Rewards [sequences, 1]: v_head [1, hidden] times the hidden state of each sequence's last token. */
 export function sequenceRewards(
@@ -19,7 +19,7 @@ export function sequenceRewards(
 ): Tensor {
   const hidden = hiddenStates(tape, decoder, batch, trained, options);
   const last = Int32Array.from(starts.subarray(1), (row) => row - 1);
-  return linear(tape, embedding(tape, hidden, last), valueHead);
+  return tape.varying(() => linear(tape, embedding(tape, hidden, last), valueHead));
 }
 
 /** Pairs end with the token at which rewards are read, see `encodeForReward`. */
@@ -29,6 +29,7 @@ export function reward(
 ): Objective<GroupBatch> {
   const { decoder, pairs, valueHead } = options;
   return {
+    partNames: rewardPartNames,
     sampler: (from) =>
       createGroupSampler(
         pairs.map(groupLength),
