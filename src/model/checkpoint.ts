@@ -131,19 +131,24 @@ function loadLlama2c(path: string, kernels: Kernels, inference: boolean, frozen:
 export function saveCheckpoint(directory: string, decoder: Decoder, tokenizerDirectory: string): void {
   const { config } = decoder;
   if (!decoder.embedding.weight || !decoder.head.weight) throw new TypeError("packed weights cannot be saved");
-  writeJson(join(directory, "config.json"), familyOf(config.family).formatConfig(config));
-  writeJson(join(directory, "generation_config.json"), {
-    _from_model_config: true,
-    bos_token_id: config.bosTokenId,
-    eos_token_id: config.eosTokenIds,
-    pad_token_id: config.padTokenId,
-  });
+  writeConfigs(directory, config);
   writeSafetensors(
     join(directory, "model.safetensors"),
     [...namedTensors(decoder)].map(([name, { data, shape }]) => ({ name, dtype: "F32", shape, bytes: bytesOf(data) })),
     { format: "pt" },
   );
   copyTokenizerFiles(tokenizerDirectory, directory);
+}
+
+/** Writes config.json, with `extra` fields, and generation_config.json. */
+export function writeConfigs(directory: string, config: DecoderConfig, extra: Record<string, unknown> = {}): void {
+  writeJson(join(directory, "config.json"), { ...familyOf(config.family).formatConfig(config), ...extra });
+  writeJson(join(directory, "generation_config.json"), {
+    _from_model_config: true,
+    bos_token_id: config.bosTokenId,
+    eos_token_id: config.eosTokenIds,
+    pad_token_id: config.padTokenId,
+  });
 }
 
 /** The numbers of a float32 tensor as little-endian bytes, without a copy. */

@@ -56,4 +56,5 @@ export {
   type LoraOptions,
   type LoraPair,
 } from "./lora/index.ts";
+export { writeModelFiles, type ModelFilesOptions, type WeightType } from "./merged.ts";
 export { ggufFileOf, hasSafetensors } from "./model-files.ts";
