@@ -1,7 +1,8 @@
 """Development only: tiny random checkpoints of every family by Hugging Face transformers, with the logits of fixed ids.
-Usage: transformers-oracle.py OUT_DIR [CASE...]; each case is a checkpoint directory with expected.json (ids, logits).
-Logits are computed in float32 from weights rounded to the type that is stored. What transformers has no class for is a
-Llama under other names: InternLM (biases), InternLM2 (q, k and v fused)."""
+Usage: transformers-oracle.py OUT_DIR [CASE...]; each case is a checkpoint directory with expected.json (ids, logits, the
+mean loss of the next id) and gradients.safetensors (of that loss, by the checkpoint's names). They are computed in
+float32 from weights rounded to the type that is stored. What transformers has no class for is a Llama under other names:
+InternLM (biases), InternLM2 (q, k and v fused)."""
 import json
 import sys
 from pathlib import Path
@@ -103,6 +104,11 @@ cases = {
     "qwen2-yarn": (T.Qwen2Config(**shape, rope_parameters=yarn), "f32", False, to_old),
     "qwen3": (T.Qwen3Config(**small, head_dim=12, tie_word_embeddings=True), "bf16", False, None),
     "qwen3-biases": (T.Qwen3Config(**shape, head_dim=16, attention_bias=True), "f32", False, None),
+    "qwen3-moe": (T.Qwen3MoeConfig(**small, head_dim=12, num_experts=6, num_experts_per_tok=2, moe_intermediate_size=10,
+                                   norm_topk_prob=True, router_aux_loss_coef=0.5, output_router_logits=True), "bf16", False, None),
+    "qwen3-moe-some-dense": (T.Qwen3MoeConfig(**shape, head_dim=8, num_experts=5, num_experts_per_tok=3, moe_intermediate_size=8,
+                                              mlp_only_layers=[0], attention_bias=True, use_sliding_window=True, sliding_window=7,
+                                              router_aux_loss_coef=0.01, output_router_logits=True), "f32", True, None),
     "mistral": (T.MistralConfig(**shape, sliding_window=6), "bf16", True, None),
     "mistral-full": (T.MistralConfig(**shape, sliding_window=None, head_dim=12), "f32", False, to_old),
     "internlm": (T.LlamaConfig(**{**shape, "num_key_value_heads": 4, "max_position_embeddings": 16}, attention_bias=True,
@@ -121,6 +127,7 @@ for seed, (name, (config, dtype, sharded, change)) in enumerate(cases.items()):
         continue
     torch.manual_seed(seed)
     config._attn_implementation = "eager"
+    config._experts_implementation = "eager"
     model = T.AutoModelForCausalLM.from_config(config).float().eval()
     with torch.no_grad():
         for parameter_name, parameter in model.named_parameters():
@@ -128,7 +135,12 @@ for seed, (name, (config, dtype, sharded, change)) in enumerate(cases.items()):
             parameter.copy_((torch.randn_like(parameter) * 0.2 + (1 if is_norm else 0)).to(dtypes[dtype]).float())
             if parameter_name.endswith("o_proj.bias") and change is to_internlm3:
                 parameter.zero_()
-        logits = model(torch.tensor([IDS])).logits[0]
+    ids = torch.tensor([IDS])
+    result = model(ids, labels=ids)
+    result.loss.backward()
+    logits = result.logits[0].detach()
+    gradient_of = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
     directory = Path(out_directory) / name
     directory.mkdir(parents=True, exist_ok=True)
     model.to(dtypes[dtype]).save_pretrained(directory, max_shard_size="20KB" if sharded and change is None else "1GB")
@@ -148,6 +160,16 @@ for seed, (name, (config, dtype, sharded, change)) in enumerate(cases.items()):
             (directory / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
         else:
             save_file(tensors, weights, metadata={"format": "pt"})
+    # Gradients take the place of the weights to be saved under the same names.
+    model.float()
+    with torch.no_grad():
+        for parameter_name, parameter in model.named_parameters():
+            parameter.copy_(gradient_of[parameter_name])
+    model.save_pretrained(directory / "gradients")
+    gradients = load_file(directory / "gradients" / "model.safetensors")
+    if change is not None:
+        gradients = change(json.loads((directory / "gradients" / "config.json").read_text()), gradients)
+    save_file(gradients, directory / "gradients.safetensors", metadata={"format": "pt"})
     rows = [[round(value, 7) for value in row] for row in logits.tolist()]
-    (directory / "expected.json").write_text(json.dumps({"transformers": T.__version__, "ids": IDS, "logits": rows}))
+    (directory / "expected.json").write_text(json.dumps({"transformers": T.__version__, "ids": IDS, "logits": rows, "loss": result.loss.item()}))
     print(name)
