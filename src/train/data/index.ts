@@ -26,6 +26,14 @@ export {
   type TrainingExample,
 } from "./examples.ts";
 export { defineFormat, formatNames, RecordFault, type Format, type RawRecord } from "./format.ts";
+export {
+  createPackedSampler,
+  packedBatches,
+  packingReport,
+  type PackedState,
+  type PackingOptions,
+  type PackingReport,
+} from "./packing.ts";
 export { readRecords, type PlacedRecord, type ReadOptions, type ReadResult, type SourceReport } from "./read.ts";
 export type {
   DataSource,
