@@ -15,6 +15,8 @@ import { createOptimizer, type OptimizerSettings } from "./optimizer.ts";
 import { meanRowsSeen, trainingFlops } from "./plan/flops.ts";
 import { checkTraining, describePlan, describeSpeed, planTraining, planTrainingSpeed } from "./plan/plan.ts";
 import type { TrainingShape } from "./plan/shape.ts";
+import { onRanks } from "./parallel/ranks.ts";
+import type { Ranks } from "./ranks.ts";
 import { openRunDirectory } from "./run-directory.ts";
 import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
 import { accumulateAt, batchesOf, lengthsOver, stepsOf, type LengthStage } from "./sources/lengths.ts";
@@ -78,6 +80,8 @@ export interface PretrainOptions extends Partial<PretrainSettings> {
    * epochs of all sources are used up. "epochs": until they are.
    */
   until: { steps: number } | { minutes: number } | "epochs";
+  /** Of the ranks that train together, how many share one set of moments (ZeRO-1). Default 1: each has all. */
+  zero?: number;
   /** Work between steps; see `TrainerOptions`. */
   hooks?(run: RunningTraining): readonly Hook[];
   /** Saves a snapshot and ends. */
@@ -113,9 +117,24 @@ const stepShare = 0.88;
 /** Tokens that the counting models are fitted to, at most: they take up to 100 bytes each. */
 const mostCountedTokens = 4_000_000;
 
-export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
+/** Trains; under mpirun or srun on all ranks together, of which the first alone writes. */
+export function pretrain(given: PretrainOptions): Job<PretrainResult> {
+  return onRanks((ranks) => pretrainOn(ranks, given));
+}
+
+async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainResult> {
   const options = { signal: new AbortController().signal, ...pretrainDefaults, ...given };
-  const { signal, out, tokens, from, hooks, webhook: _webhook, tensorboard: _tensorboard, ...shaping } = options;
+  const {
+    signal,
+    out,
+    tokens,
+    from,
+    hooks,
+    zero = 1,
+    webhook: _webhook,
+    tensorboard: _tensorboard,
+    ...shaping
+  } = options;
   const { until, accumulate, batchWarmupSteps = 0 } = options;
   const kernels = loadKernels();
   checkArtifactPlace(out, "checkpoint");
@@ -123,6 +142,7 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
   using sources = openSources(settings);
   const { list, tokenizer } = sources;
   checkLengths(options);
+  checkBatches(accumulate, ranks);
   const { config, parameters, make } =
     from === undefined
       ? freshModel(options.model, tokenizer, options.length)
@@ -134,7 +154,7 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
   };
   if (list.length > 1) yield { type: "note", text: describeMix(sources) };
   const inputs = await hashInputs(settings, from);
-  const run = openRunDirectory(out, { ...shaping, ...inputHashes(inputs, settings) });
+  const run = openRunDirectory(out, { ...shaping, ...inputHashes(inputs, settings) }, ranks);
   const baselines = fitBaselines(sources, config.vocabSize);
   yield {
     type: "note",
@@ -156,16 +176,17 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
   const decoder = make(kernels, options.seed);
   const trained = [...namedTensors(decoder).values()];
   makeTrainable(kernels, trained);
-  const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer);
+  const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer, { ranks, zeroGroup: zero });
   using tape = createTape(withPrecision(kernels, options.precision ?? "f32"), { recording: true });
 
   const mostSteps = stepsInSources(sources, options);
   if (run.steps === undefined) {
     const sampler = createMixSampler(mix, mixOptions);
     const pass = (): void => {
-      for (let i = 0; i < accumulate; i++) {
+      for (let i = ranks.rank; i < accumulate; i += ranks.size) {
         runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens, options);
       }
+      optimizer.exchange?.finish(tape);
     };
     const wanted =
       until === "epochs"
@@ -190,6 +211,7 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
     tape,
     decoder,
     optimizer,
+    ranks,
     schedule: scheduleOver(totalSteps, options.schedule),
     objective: mixedTokens(
       decoder,
@@ -216,26 +238,41 @@ export async function* pretrain(given: PretrainOptions): Job<PretrainResult> {
     trigramLoss: baselines.trigram,
     tokensPerSecond: result.tokensPerSecond,
   };
-  const artifact = {
-    kind: "checkpoint",
-    inputs,
-    options: { ...shaping, sources: settings, steps: totalSteps, config },
-    seed: options.seed,
-  };
-  await writeArtifact(out, artifact, (directory) => {
-    saveCheckpoint(directory, decoder, sources.tokenizerDirectory);
-    // Kept so that training can be taken up again, and compared.
-    copyFileSync(result.stateFile!, join(directory, "training-state.safetensors"));
-    copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl"));
-    const bySource = Object.fromEntries(names.map((name) => [`validationLoss/${name}`, validation.bySource[name]!]));
-    return Promise.resolve({
-      ...figures,
-      trainLoss: result.lastLoss,
-      ...(names.length > 1 && bySource),
-    });
-  });
+  if (ranks.rank === 0) await write();
+  ranks.meet();
   run.remove();
   return { ...figures, validationLosses: validation.bySource, curve: result.curve };
+
+  async function write(): Promise<void> {
+    const artifact = {
+      kind: "checkpoint",
+      inputs,
+      options: { ...shaping, sources: settings, steps: totalSteps, config },
+      seed: options.seed,
+    };
+    await writeArtifact(out, artifact, (directory) => {
+      saveCheckpoint(directory, decoder, sources.tokenizerDirectory);
+      // Kept so that training can be taken up again, and compared.
+      copyFileSync(result.stateFile!, join(directory, "training-state.safetensors"));
+      copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl"));
+      const bySource = Object.fromEntries(names.map((name) => [`validationLoss/${name}`, validation.bySource[name]!]));
+      return Promise.resolve({
+        ...figures,
+        trainLoss: result.lastLoss,
+        ...(names.length > 1 && bySource),
+      });
+    });
+  }
+}
+
+/** A step that has not a batch for each rank keeps some of them idle. */
+function checkBatches(accumulate: number, { size }: Ranks): void {
+  if (accumulate >= size) return;
+  throw new Failure(
+    "usage",
+    `--accumulate ${accumulate}: the batches of a step are fewer than the ${size} ranks that are to share them.`,
+    `Give --accumulate ${size}, or a multiple of it.`,
+  );
 }
 
 function checkLengths({ length, lengths, batchTokens }: PretrainSettings): void {
