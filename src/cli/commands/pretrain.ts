@@ -45,6 +45,13 @@ export default defineCommand({
     },
     batchTokens: { type: "integer", min: 8, max: 1 << 20, default: settings.batchTokens, help: "tokens a batch" },
     accumulate: { type: "integer", min: 1, max: 4096, default: settings.accumulate, help: "batches a step" },
+    zero: {
+      type: "integer",
+      min: 1,
+      default: 1,
+      placeholder: "GROUP",
+      help: "under mpirun or srun: this many ranks share one set of moments; 1 gives each its own",
+    },
     optimizer: {
       type: "choice",
       values: ["muon", "adamw"],
@@ -105,6 +112,7 @@ export default defineCommand({
       length: options.length,
       batchTokens: options.batchTokens,
       accumulate: options.accumulate,
+      zero: options.zero,
       until: options.steps === undefined ? { minutes: options.minutes! } : { steps: options.steps },
       schedule: {
         ...schedule,
