@@ -1,6 +1,5 @@
 // The snapshots of a run: two that are written in turn, each whole or absent; one more where the run was asked to stop;
 // and the weights of the best validation.
-import { existsSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { z } from "zod";
 import { openSafetensors, readFloats, writeSafetensors } from "../formats/safetensors.ts";
@@ -156,13 +155,10 @@ export function openSnapshots(runDirectory: string, tensors: readonly StateEntry
     },
     async saveBest(best, parameters) {
       await writer.flush();
-      // A file of its own each time, so that the one before is whole until the pointer is replaced.
+      // In turn, so that the one before is whole until the pointer is replaced.
       const before = fileSchema.safeParse(readPointer(pointerOf(bestSlot))).data?.file;
-      for (const name of bestFiles(directory)) if (name !== before) rmSync(join(directory, name));
-      const file = join(
-        directory,
-        `${bestSlot}-${best.step}${before === `${bestSlot}-${best.step}.safetensors` ? "-again" : ""}.safetensors`,
-      );
+      const [first, second] = turns.map((turn) => `${bestSlot}-${turn}.safetensors`);
+      const file = join(directory, before === first ? second! : first!);
       await writer.write({ file, pointer: pointerOf(bestSlot), tensors: parameters, metadata: {}, state: best });
     },
     async load(which) {
@@ -189,9 +185,4 @@ export function openSnapshots(runDirectory: string, tensors: readonly StateEntry
 
 function stateOf(directory: string, slot: string): SnapshotState | undefined {
   return stateSchema.safeParse(readPointer(join(directory, `${slot}.json`))).data;
-}
-
-function bestFiles(directory: string): string[] {
-  if (!existsSync(directory)) return [];
-  return readdirSync(directory).filter((name) => name.startsWith(`${bestSlot}-`) && name.endsWith(".safetensors"));
 }
