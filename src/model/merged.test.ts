@@ -4,8 +4,9 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } fr
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { openSafetensors, readFloats } from "../formats/safetensors.ts";
 import { loadKernels } from "../kernels/index.ts";
-import { createTape } from "../tensor/index.ts";
+import { createTape, tensor } from "../tensor/index.ts";
 import {
   addLora,
   decode,
@@ -112,6 +113,21 @@ test("many bytes are written as shards", () => {
   assert.ok(existsSync(join(path, "model.safetensors.index.json")));
   assert.deepEqual(logits(loadCheckpoint(path, kernels)), logits(decoder));
   assert.deepEqual(logits(loadCheckpoint(path, kernels, { frozen: "stored" })), logits(decoder));
+});
+
+test("another head is written instead of the output layer, and other fields of the config", () => {
+  const decoder = fresh("llama");
+  const head = tensor(
+    Float32Array.from({ length: 16 }, (_, i) => i),
+    [1, 16],
+    "v_head.weight",
+  );
+  const path = write("head", decoder, { type: "f32", head, config: { architectures: ["Reward"] } });
+  const source = openSafetensors(join(path, "model.safetensors"));
+  assert.ok(!source.tensors.has("lm_head.weight"));
+  assert.deepEqual(readFloats(source, "v_head.weight"), head.data);
+  source.close();
+  assert.deepEqual(JSON.parse(readFileSync(join(path, "config.json"), "utf8")).architectures, ["Reward"]);
 });
 
 test("layers that are packed for inference are refused", () => {

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { FloatDtype } from "../formats/dtype.ts";
 import { type TensorToWrite, writeSafetensors } from "../formats/safetensors.ts";
 import type { Floats, FrozenWeight, Kernels } from "../kernels/kernels.ts";
+import type { Tensor } from "../tensor/index.ts";
 import { writeConfigs } from "./checkpoint.ts";
 import { namedTensors, replaceLinears, type Decoder } from "./decoder.ts";
 import type { Linear } from "./layers/linear.ts";
@@ -25,6 +26,10 @@ export interface ModelFilesOptions {
   type: WeightType;
   /** Changes a layer's weight [outputs, inputs] before it is written, for example by `mergeInto`; the decoder stays as it is. */
   change?(layer: Linear, numbers: Floats): void;
+  /** Written instead of the output layer: a head of another kind. */
+  head?: Tensor;
+  /** Laid over the fields of config.json. */
+  config?: Record<string, unknown>;
   /** For tests: other than 5 GB. */
   bytesPerFile?: number;
 }
@@ -44,11 +49,11 @@ export function writeModelFiles(
   directory: string,
   kernels: Kernels,
   decoder: Decoder,
-  { type, change, bytesPerFile = shardBytes }: ModelFilesOptions,
+  { type, change, head, config = {}, bytesPerFile = shardBytes }: ModelFilesOptions,
 ): void {
   const { dtype, bytes, torch } = types[type];
-  writeConfigs(directory, decoder.config, { torch_dtype: torch });
-  const matrices = matricesOf(kernels, decoder);
+  writeConfigs(directory, decoder.config, { torch_dtype: torch, ...config });
+  const matrices = matricesOf(kernels, decoder, head);
   const count = ({ shape }: Matrix) => shape.reduce((product, extent) => product * extent, 1);
   const most = Math.max(...[...matrices.values()].map(count));
   const room = kernels.allocate(most);
@@ -74,7 +79,7 @@ export function writeModelFiles(
 }
 
 /** Every tensor by its checkpoint name, in checkpoint order; a tied output layer is left out. */
-function matricesOf(kernels: Kernels, decoder: Decoder): Map<string, Matrix> {
+function matricesOf(kernels: Kernels, decoder: Decoder, otherHead: Tensor | undefined): Map<string, Matrix> {
   const matrices = new Map<string, Matrix>();
   const addFrozen = (name: string, weight: FrozenWeight, layer?: Linear) => {
     const { outputs, inputs } = weight;
@@ -100,11 +105,13 @@ function matricesOf(kernels: Kernels, decoder: Decoder): Map<string, Matrix> {
     return layer;
   };
   replaceLinears(decoder, add);
-  if (!config.tieEmbeddings) add(head);
+  if (!otherHead && !config.tieEmbeddings) add(head);
   for (const [name, { data, shape }] of namedTensors(decoder)) {
     const layer = layers.get(name);
+    if (otherHead && name === head.weight?.name && !config.tieEmbeddings) continue;
     matrices.set(name, { shape, floats: () => data, ...(layer && { layer }) });
   }
+  if (otherHead) matrices.set(otherHead.name, { shape: otherHead.shape, floats: () => otherHead.data });
   return matrices;
 }
 
