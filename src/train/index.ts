@@ -47,7 +47,6 @@ export { mixedTokens } from "./sources/objective.ts";
 export { openSources, parseSource, type OpenSources, type SourceSettings } from "./sources/open.ts";
 export { type ModelShape } from "./starting-model.ts";
 export * from "./data/index.ts";
-export { trainingFlops, meanRowsSeen } from "./plan/flops.ts";
 export {
   checkTraining,
   describePlan,

@@ -10,9 +10,10 @@ import type { Job } from "../protocol/job.ts";
 import { createTape } from "../tensor/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import { countNgrams, type Baselines } from "./baselines.ts";
+import type { Batch } from "./batch.ts";
+import { flopsPerToken } from "./flops.ts";
 import type { Hook } from "./hooks.ts";
 import { createOptimizer, type OptimizerSettings } from "./optimizer.ts";
-import { meanRowsSeen, trainingFlops } from "./plan/flops.ts";
 import { checkTraining, describePlan, describeSpeed, planTraining, planTrainingSpeed } from "./plan/plan.ts";
 import type { TrainingShape } from "./plan/shape.ts";
 import { onRanks } from "./parallel/ranks.ts";
@@ -83,18 +84,16 @@ export interface PretrainOptions extends Partial<PretrainSettings> {
   /** Of the ranks that train together, how many share one set of moments (ZeRO-1). Default 1: each has all. */
   zero?: number;
   /** Work between steps; see `TrainerOptions`. */
-  hooks?(run: RunningTraining): readonly Hook[];
+  hooks?(opened: OpenedTraining, directory: string): readonly Hook[];
   /** Saves a snapshot and ends. */
   signal?: AbortSignal;
 }
 
-/** What hooks are made from. */
-export interface RunningTraining {
+/** What hooks are made from; beside it, a directory that outlives a crash and is gone after the end. */
+export interface OpenedTraining {
   kernels: Kernels;
   decoder: Decoder;
   tokenizer: Tokenizer;
-  /** Outlives a crash, and is gone after the end. */
-  directory: string;
 }
 
 export interface PretrainResult {
@@ -224,8 +223,8 @@ async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainRe
     validateEvery: options.validateEvery,
     workDirectory: run.path,
     snapshotEvery: options.snapshotEvery,
-    flopsPerToken: trainingFlops(config, meanRowsSeen(batch)),
-    hooks: hooks?.({ kernels, decoder, tokenizer, directory: run.path }) ?? [],
+    flopsPerToken: flopsPerToken(config, meanLength(batch)),
+    hooks: hooks?.({ kernels, decoder, tokenizer }, run.path) ?? [],
     signal,
   });
   const validation = validateAll(tape, decoder, list, mixOptions);
@@ -360,6 +359,11 @@ function* documentsOf(source: TokenDocuments, mostTokens: number): Generator<Uin
     left -= document.length;
     yield document;
   }
+}
+
+/** Twice the rows that a row sees on average: the length of documents that are all alike. */
+function meanLength({ positions }: Batch): number {
+  return (2 * positions.reduce((sum, position) => sum + position + 0.5, 0)) / positions.length;
 }
 
 const watched = ["onAnomaly", "ema", "keepBest", "earlyStopping", "webhook", "tensorboard"] as const;

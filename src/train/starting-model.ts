@@ -58,6 +58,7 @@ export function freshConfig(shape: ModelShape, tokenizer: Tokenizer, length: num
       ...(shape.experts !== undefined && {
         num_experts: shape.experts,
         num_experts_per_tok: shape.expertsPerToken,
+        norm_topk_prob: true,
         moe_intermediate_size: shape.expertSize ?? shape.intermediateSize,
       }),
     },
