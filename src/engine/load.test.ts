@@ -5,10 +5,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { loadKernels, machine, setThreads, type Floats } from "../kernels/index.ts";
-import { addLora, decode, loadCheckpoint, packedAttention, saveAdapter } from "../model/index.ts";
+import {
+  addLora,
+  countActiveParameters,
+  decode,
+  loadCheckpoint,
+  packedAttention,
+  readConfig,
+  saveAdapter,
+} from "../model/index.ts";
 import { collect, type ServedModel } from "../protocol/index.ts";
 import { createTape } from "../tensor/index.ts";
 import { load, type LoadOptions } from "./load.ts";
+import { planModel } from "./plan.ts";
 import { createRunner } from "./runner.ts";
 import { writeTestCheckpoint } from "./test-checkpoint.ts";
 
@@ -114,9 +123,12 @@ test("a checkpoint answers the same alone, in company and in a thread of its own
 });
 
 test("scores are those of the training pass", async () => {
-  const model = await load(checkpoint, { kvCache: "f32" });
+  await checkScores(await load(checkpoint, { kvCache: "f32" }), checkpoint);
+});
+
+async function checkScores(model: ServedModel, path: string): Promise<void> {
   const [scored] = await model.score(["明月 the fox"]);
-  const decoder = loadCheckpoint(checkpoint, kernels);
+  const decoder = loadCheckpoint(path, kernels);
   using tape = createTape(kernels, { recording: false });
   const ids = Int32Array.from(scored!.tokens);
   const logits = decoder.head.apply(
@@ -129,6 +141,25 @@ test("scores are those of the training pass", async () => {
     const expected = values[ids[row + 1]!]! - Math.log(values.reduce((sum, value) => sum + Math.exp(value), 0));
     assert.ok(Math.abs(scored!.logprobs[row + 1]! - expected) < 1e-9);
   }
+}
+
+test("a mixture of experts is served: alone as in company, with the scores of the training pass", async () => {
+  const mixture = mkdtempSync(join(directory, "experts-"));
+  const experts = { count: 6, perToken: 2, intermediateSize: 24, normalize: true, balance: 0.001 };
+  await writeTestCheckpoint(mixture, { family: "qwen3_moe", qkNorm: true, experts });
+  const plan = planModel(mixture);
+  const active = countActiveParameters(readConfig(mixture));
+  // Four experts a layer that a row does not go to.
+  assert.equal(plan.parameters - active, 2 * 4 * 3 * 24 * 32);
+  assert.ok(plan.weightBytes >= 4 * plan.parameters, "every expert is counted");
+  const model = await load(mixture, { kvCache: "f32" });
+  const alone = await collect(model.generate(request));
+  assert.ok(alone.text.length > 0);
+  const company = await Promise.all(
+    Array.from({ length: 9 }, (_, seed) => collect(model.generate({ ...request, seed }))),
+  );
+  assert.equal(company[2]!.text, alone.text);
+  await checkScores(model, mixture);
 });
 
 test("an adapter changes the answers", async () => {

@@ -15,6 +15,7 @@ import {
 } from "../kernels/index.ts";
 import {
   configFromGguf,
+  countActiveParameters,
   countParameters,
   ggufFileOf,
   hasSafetensors,
@@ -215,8 +216,8 @@ export function planSpeed(path: string, threads = machine().threads): SpeedPlan 
   const memoryGigabytes = peakOf("memory", threads);
   const gigaOperations = peakOf(peak, threads);
   const parameters = countParameters(config);
-  // A step reads everything but the table of the embedding, of which it looks up lines.
-  const active = parameters - (config.tieEmbeddings ? 0 : config.vocabSize * config.hiddenSize);
+  // A step reads everything but the table of the embedding, of which it looks up lines, and experts that it does not use.
+  const active = countActiveParameters(config) - (config.tieEmbeddings ? 0 : config.vocabSize * config.hiddenSize);
   const layers = active - config.vocabSize * config.hiddenSize;
   const activeBytes = (weightBytes * active) / parameters;
   return {

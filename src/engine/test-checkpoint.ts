@@ -1,11 +1,11 @@
-// For tests alone: a tiny InternLM2 checkpoint on disk.
+// For tests alone: a tiny checkpoint on disk, of InternLM2 unless another is asked for.
 import { loadKernels } from "../kernels/index.ts";
 import { initializeDecoder, saveCheckpoint, type DecoderConfig } from "../model/index.ts";
 import { runJob } from "../protocol/index.ts";
 import { loadTokenizer, saveTokenizer, trainBpe } from "../tokenizer/index.ts";
 
 /** A checkpoint of random weights with a tokenizer of its own, in a directory that exists. */
-export async function writeTestCheckpoint(directory: string): Promise<void> {
+export async function writeTestCheckpoint(directory: string, changes: Partial<DecoderConfig> = {}): Promise<void> {
   async function* texts(): AsyncGenerator<string> {
     for (let count = 0; count < 4; count++)
       yield "床前明月光，疑是地上霜。 the quick brown fox jumps over the lazy dog";
@@ -29,6 +29,7 @@ export async function writeTestCheckpoint(directory: string): Promise<void> {
     eosTokenIds: [2],
     padTokenId: 2,
     initializerRange: 0.3,
+    ...changes,
   };
   const decoder = initializeDecoder(loadKernels(), config, 5);
   saveCheckpoint(directory, decoder, directory);
