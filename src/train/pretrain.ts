@@ -154,6 +154,7 @@ async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainRe
   if (list.length > 1) yield { type: "note", text: describeMix(sources) };
   const inputs = await hashInputs(settings, from);
   const run = openRunDirectory(out, { ...shaping, ...inputHashes(inputs, settings) }, ranks);
+  for (const text of run.notes) yield { type: "note", text };
   const baselines = fitBaselines(sources, config.vocabSize);
   yield {
     type: "note",

@@ -138,16 +138,33 @@ test("a corrupt snapshot falls back to the one before, and an abort saves where 
   assert.deepEqual(fingerprint(out), expected);
 });
 
-test("other options on an unfinished run are refused by name", async () => {
+test("other options on an unfinished run are refused by name, but for those that leave data and weights alone", async () => {
   const out = join(directory, "other");
   const abort = new AbortController();
   const first = pretrain({ ...options, out, signal: abort.signal });
-  abort.abort(new Error("stopped"));
-  await assert.rejects(runJob(first), /stopped/);
   await assert.rejects(
-    runJob(pretrain({ ...options, seed: 6, out, signal: new AbortController().signal })),
-    (error: unknown) => error instanceof Failure && /other options: seed/.test(error.message),
+    runJob(first, (event) => {
+      if (event.type === "progress" && event.done === 12) abort.abort(new Error("stopped"));
+    }),
+    /stopped/,
   );
+  const { signal } = new AbortController();
+  await assert.rejects(
+    runJob(pretrain({ ...options, seed: 6, model: { ...options.model, layers: 3 }, out, signal })),
+    (error: unknown) => error instanceof Failure && error.message.endsWith("other options: model.layers, seed."),
+  );
+  const notes: string[] = [];
+  const schedule = { ...options.schedule, peak: 1e-3 };
+  const result = await runJob(pretrain({ ...options, schedule, until: { steps: 44 }, out, signal }), (event) => {
+    if (event.type === "note") notes.push(event.text);
+  });
+  assert.ok(
+    notes.includes("Going on with other options than before: until.steps 40 -> 44, schedule.peak 0.003 -> 0.001.") ||
+      notes.includes("Going on with other options than before: schedule.peak 0.003 -> 0.001, until.steps 40 -> 44."),
+    notes.join("\n"),
+  );
+  assert.equal(result.steps, 44);
+  assert.ok(result.curve[10]!.learningRate > 1e-3 && result.curve[12]!.learningRate <= 1e-3);
 });
 
 test("a loss that is not a number stops training, names the step and keeps the last snapshot", async () => {

@@ -14,12 +14,39 @@ export interface RunDirectory {
   readonly steps: number | undefined;
   /** Of several ranks, what rank 0 decides holds for all. */
   decideSteps(steps: number): void;
+  /** What to tell of options that differ from those of an earlier start of this run. */
+  readonly notes: readonly string[];
   remove(): void;
 }
 
 /**
+ * What may differ when an unfinished run is gone on with: it changes neither which weights there are nor how the data are
+ * walked through. A run that broke down may so go on at a lower learning rate, and one that is not done go on for longer.
+ */
+const changeable: ReadonlySet<string> = new Set([
+  "schedule",
+  "until",
+  "validateEvery",
+  "snapshotEvery",
+  "keepSaves",
+  "onAnomaly",
+  "keepBest",
+  "earlyStopping",
+  "webhook",
+  "tensorboard",
+  "checkpointing",
+  "precision",
+  "optimizer.weightDecay",
+  "optimizer.clip",
+  "optimizer.beta1",
+  "optimizer.beta2",
+  "optimizer.eps",
+]);
+
+/**
  * Opens or makes the run directory of `out`. `options` are all that shapes the result, the inputs' hashes among them. Of
  * several ranks the first does so; the others learn what it found.
+ * @throws Failure "usage" where an unfinished run with other options is there, but for those that may change.
  */
 export function openRunDirectory(out: string, options: Record<string, unknown>, ranks: Ranks = alone): RunDirectory {
   const directory = ranks.rank === 0 ? openOwn(out, options) : undefined;
@@ -33,6 +60,7 @@ export function openRunDirectory(out: string, options: Record<string, unknown>, 
       steps = ranks.agree(value);
       directory?.decideSteps(steps);
     },
+    notes: directory?.notes ?? [],
     remove: () => directory?.remove(),
   };
 }
@@ -43,10 +71,12 @@ function openOwn(out: string, options: Record<string, unknown>): RunDirectory {
   const path = `${target}.training`;
   const file = join(path, "run.json");
   let steps: number | undefined;
+  let changes: Change[][] = [];
+  const notes: string[] = [];
   const plain = JSON.parse(JSON.stringify(options)) as Record<string, unknown>;
   const write = (): void => {
     try {
-      writeFileSync(file, `${JSON.stringify({ options: plain, steps }, null, 2)}\n`);
+      writeFileSync(file, `${JSON.stringify({ options: plain, steps, changes }, null, 2)}\n`);
     } catch (error) {
       throw environmentFailure(error, path);
     }
@@ -54,18 +84,23 @@ function openOwn(out: string, options: Record<string, unknown>): RunDirectory {
   try {
     claimDirectory(path, target);
     if (existsSync(file) && hasSnapshot(path)) {
-      const held = JSON.parse(readFileSync(file, "utf8")) as { options: Record<string, unknown>; steps?: number };
-      const changed = Object.keys({ ...held.options, ...plain }).filter(
-        (key) => !isDeepStrictEqual(held.options[key], plain[key]),
-      );
-      if (changed.length > 0) {
+      const held = JSON.parse(readFileSync(file, "utf8")) as HeldRun;
+      const changed = changesBetween(held.options, plain);
+      const refused = changed.filter(({ option }) => !mayChange(option));
+      if (refused.length > 0) {
         throw new Failure(
           "usage",
-          `${path} holds an unfinished run with other options: ${changed.join(", ")}.`,
+          `${path} holds an unfinished run with other options: ${refused.map(({ option }) => option).join(", ")}.`,
           "Run again with the options of that run to go on, choose another --out, or remove the directory.",
         );
       }
-      steps = held.steps;
+      steps = changed.some(({ option }) => option.split(".")[0] === "until") ? undefined : held.steps;
+      changes = held.changes ?? [];
+      if (changed.length > 0) {
+        changes = [...changes, changed];
+        notes.push(`Going on with other options than before: ${changed.map(describe).join(", ")}.`);
+        write();
+      }
     } else {
       write();
     }
@@ -81,6 +116,45 @@ function openOwn(out: string, options: Record<string, unknown>): RunDirectory {
       steps = value;
       write();
     },
+    notes,
     remove: () => rmSync(path, { recursive: true, force: true }),
   };
+}
+
+/** run.json. */
+interface HeldRun {
+  options: Record<string, unknown>;
+  steps?: number;
+  /** What was different at each later start that changed something. */
+  changes?: Change[][];
+}
+
+interface Change {
+  /** "seed", or where an object differs in a field, "schedule.peak". */
+  option: string;
+  before?: unknown;
+  after?: unknown;
+}
+
+function changesBetween(before: Record<string, unknown>, after: Record<string, unknown>): Change[] {
+  return Object.keys({ ...before, ...after })
+    .filter((key) => !isDeepStrictEqual(before[key], after[key]))
+    .flatMap((key): Change[] => {
+      const [old, now] = [before[key], after[key]];
+      if (!isRecord(old) || !isRecord(now)) return [{ option: key, before: old, after: now }];
+      return changesBetween(old, now).map((change) => ({ ...change, option: `${key}.${change.option}` }));
+    });
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+/** By its own name, or by that of an object that holds it. */
+function mayChange(option: string): boolean {
+  return changeable.has(option) || changeable.has(option.split(".")[0]!);
+}
+
+function describe({ option, before, after }: Change): string {
+  return `${option} ${JSON.stringify(before) ?? "(not given)"} -> ${JSON.stringify(after) ?? "(not given)"}`;
 }
