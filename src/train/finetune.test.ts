@@ -1,13 +1,12 @@
-// Dialogues to masked sequences, and LoRA on a tiny checkpoint from end to end.
+// Tuning a tiny checkpoint from end to end: adapters, quantized bases, all weights; and what is written.
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { loadKernels } from "../kernels/index.ts";
 import { initializeDecoder, loadAdapter, loadCheckpoint, saveCheckpoint } from "../model/index.ts";
 import { tinyConfig } from "../model/tiny.ts";
-import { Failure } from "../protocol/errors.ts";
 import { runJob } from "../protocol/job.ts";
 import { createTape } from "../tensor/index.ts";
 import {
@@ -17,7 +16,7 @@ import {
   trainBpe,
   type TokenizerData,
 } from "../tokenizer/index.ts";
-import { encodeDialogue, readDialogues } from "./dialogues.ts";
+import { readExamples } from "./data/index.ts";
 import { createExampleSampler, finetune, meanLoss, type FinetuneOptions } from "./index.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "lianlu-finetune-"));
@@ -58,63 +57,71 @@ const options: Omit<FinetuneOptions, "model" | "data" | "out" | "signal"> = {
   batchTokens: 256,
   until: { steps: 60 },
   schedule: { kind: "cosine", peak: 2e-2, warmupShare: 0.05, finalShare: 0 },
-  optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, clip: 1 },
+  optimizer: { kind: "adamw", beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, clip: 1 },
   validateEvery: 20,
   snapshotEvery: 25,
   seed: 3,
 };
 
-test("only the answer and the token that ends the turn are trained", () => {
-  const tokenizer = createByteLevelTokenizer(tokenizerData);
-  const { tokens, targets } = encodeDialogue(tokenizer, [
-    { role: "user", content: "sky?" },
-    { role: "assistant", content: "blue" },
-    { role: "user", content: "grass?" },
-    { role: "assistant", content: "green" },
-  ]);
-  const trained = [...targets].filter((target) => target >= 0);
-  const end = tokenizer.controlId("<|im_end|>")!;
-  assert.deepEqual(trained, [...tokenizer.encode("blue"), end, ...tokenizer.encode("green"), end]);
-  // Each target is the token that follows.
-  targets.forEach(
-    (target, place) => target >= 0 && place + 1 < tokens.length && assert.equal(tokens[place + 1], target),
-  );
-});
+/** The loss of a model directory, with an adapter beside it or without, on the dialogues. */
+async function lossOf(model: string, adapter?: string): Promise<number> {
+  const kernels = loadKernels();
+  const decoder = loadCheckpoint(model, kernels);
+  if (adapter !== undefined) loadAdapter(kernels, decoder, adapter);
+  const { examples } = await runJob(readExamples(loadTokenizer(model), [{ path: data }], { maxLength: 256 }));
+  const batch = createExampleSampler(examples, { rows: 256, seed: 0, padId: 2 }).next();
+  using tape = createTape(kernels, { recording: false });
+  return meanLoss(tape, decoder, [batch]);
+}
+
+const run = (given: Partial<FinetuneOptions> & { out: string }) =>
+  runJob(finetune({ ...options, model: base, data: [{ path: data }], ...given }));
 
 test("LoRA learns; the adapter and the merged checkpoint say the same", async () => {
   const out = join(directory, "adapter");
   const merged = join(directory, "merged");
-  const result = await runJob(
-    finetune({ ...options, model: base, data, out, merged, signal: new AbortController().signal }),
-  );
+  const result = await run({ out, merged, keepSaves: 1 });
   assert.ok(result.validationLoss < 0.2 * result.validationLossBefore, JSON.stringify(result.curve.at(-1)));
-
-  const kernels = loadKernels();
-  const tokenizer = loadTokenizer(merged);
-  const examples = (await readDialogues(data)).map((messages) => encodeDialogue(tokenizer, messages));
-  const batch = createExampleSampler(examples, { rows: 256, seed: 0, padId: 2 }).next();
-  using tape = createTape(kernels, { recording: false });
-  const adapted = loadCheckpoint(base, kernels);
-  loadAdapter(kernels, adapted, out);
-  const lossOf = (decoder: typeof adapted) => meanLoss(tape, decoder, [batch]);
-  assert.ok(Math.abs(lossOf(adapted) - lossOf(loadCheckpoint(merged, kernels))) < 1e-4);
-  assert.ok(lossOf(adapted) < 0.5 * lossOf(loadCheckpoint(base, kernels)));
+  const loss = await lossOf(base, out);
+  assert.ok(Math.abs(loss - (await lossOf(merged))) < 1e-4);
+  assert.ok(loss < 0.5 * (await lossOf(base)));
+  // The last snapshot before the end was kept as an adapter and as a checkpoint.
+  const saves = `${out}.saves`;
+  assert.deepEqual(readdirSync(saves).sort(), ["step-000050", "step-000050-merged"]);
+  assert.ok((await lossOf(base, join(saves, "step-000050"))) < 0.5 * (await lossOf(base)));
 });
 
-test("bad dialogues are named by file and line", async () => {
-  const bad = join(directory, "bad.jsonl");
-  for (const [text, pattern] of [
-    ['{"messages": [{"role": "user", "content": "x"}]}', /bad.jsonl, line 1: nothing is said by the assistant/],
-    ['{"messages": [{"role": "robot", "content": "x"}]}', /bad.jsonl, line 1: messages.0.role/],
-    ["{oops", /bad.jsonl, line 1/],
-    ["", /no dialogues/],
-  ] as const) {
-    writeFileSync(bad, text);
-    await assert.rejects(
-      readDialogues(bad),
-      (error: unknown) => error instanceof Failure && pattern.test(error.message),
-    );
-  }
+test("an NF4 base is tuned, and merged into 16 bits", async () => {
+  const out = join(directory, "qlora");
+  const merged = join(directory, "qlora-merged");
+  const result = await run({ out, merged, base: "nf4", weights: "bf16" });
+  assert.ok(result.validationLoss < 0.2 * result.validationLossBefore);
+  assert.ok((await lossOf(merged)) < 0.3 * (await lossOf(base)));
+});
+
+test("full tuning learns more than its adapters, and writes a checkpoint", async () => {
+  const out = join(directory, "full");
+  const result = await run({ out, method: "full", schedule: { ...options.schedule!, peak: 5e-3 } });
+  assert.ok(result.validationLoss < 0.2 * result.validationLossBefore);
+  assert.ok((await lossOf(out)) < 0.3 * (await lossOf(base)));
+  await assert.rejects(run({ out: `${out}2`, method: "full", merged: `${out}3` }), /--merged is for adapters/);
+  await assert.rejects(run({ out: `${out}2`, method: "full", base: "nf4" }), /cannot be held as nf4/);
+});
+
+test("what is put beside the data as validation is what is validated on", async () => {
+  const held = join(directory, "held.jsonl");
+  writeFileSync(held, readFileSync(data, "utf8").split("\n").slice(0, 2).join("\n"));
+  const notes: string[] = [];
+  const job = finetune({
+    ...options,
+    model: base,
+    data: [{ path: data }],
+    validation: [{ path: held }],
+    out: join(directory, "held-out"),
+    until: { steps: 2 },
+  });
+  await runJob(job, (event) => void (event.type === "note" && notes.push(event.text)));
+  assert.ok(notes.includes("40 examples to train on, 2 held out."), notes.join("\n"));
 });
 
 test("a tokenizer from another model is refused", async () => {
@@ -126,9 +133,7 @@ test("a tokenizer from another model is refused", async () => {
   }
   saveTokenizer(other, await runJob(trainBpe(texts(), { vocabSize: 400 })));
   await assert.rejects(
-    runJob(
-      finetune({ ...options, model: other, data, out: join(directory, "x"), signal: new AbortController().signal }),
-    ),
+    run({ model: other, out: join(directory, "x") }),
     /the tokenizer has \d+ tokens and the model \d+/,
   );
 });

@@ -1,173 +1,181 @@
-// Fine-tuning by LoRA on dialogues: an adapter directory, and where it is asked for a merged checkpoint.
+// Fine-tuning on dialogues, texts and tokens: adapters beside frozen weights, or the weights themselves.
 import { copyFileSync } from "node:fs";
-import { join, resolve } from "node:path";
-import { checkArtifactPlace, hashInput, writeArtifact } from "../formats/manifest.ts";
-import { loadKernels } from "../kernels/index.ts";
-import {
-  adapterTensors,
-  addLora,
-  loadCheckpoint,
-  makeTrainable,
-  mergeLora,
-  saveAdapter,
-  saveCheckpoint,
-  type LoraOptions,
-} from "../model/index.ts";
+import { join } from "node:path";
+import { loadKernels, withPrecision, type Precision } from "../kernels/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
 import { createTape, randomPermutation } from "../tensor/index.ts";
-import { copyTokenizer, loadTokenizer } from "../tokenizer/index.ts";
-import { createAdamW, type OptimizerOptions } from "./optimizer.ts";
-import { encodeDialogue, readDialogues } from "./dialogues.ts";
+import { readExamples, type DataSource, type ExampleOptions, type ExampleReport } from "./data/index.ts";
+import { flopsPerToken } from "./flops.ts";
+import type { Hook } from "./hooks.ts";
 import { nextToken } from "./objective.ts";
+import { createOptimizer, type OptimizerSettings } from "./optimizer.ts";
+import { openRanks } from "./parallel/ranks.ts";
+import { validate } from "./passes.ts";
 import { openRunDirectory } from "./run-directory.ts";
 import { createExampleSampler, type Example, type WalkState } from "./sampler.ts";
 import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
-import { meanLoss, runBatch } from "./step.ts";
+import { runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
 import { train } from "./trainer.ts";
+import type { WatchSettings } from "./trainer-options.ts";
+import {
+  checkTuningPlaces,
+  hashInputs,
+  keepSave,
+  describeTuned,
+  openTuned,
+  writeTuned,
+  type TunedModel,
+  type TuningPlaces,
+  type TuningSettings,
+} from "./tuning.ts";
 import type { MetricsRow } from "./watch/meters.ts";
 
 /** What shapes a run besides its model, its data and how long it goes on. */
-export interface FinetuneSettings {
-  lora: LoraOptions;
-  /** Tokens a batch; dialogues are packed into it whole. */
+export interface FinetuneSettings extends TuningSettings, WatchSettings {
+  /** How data become sequences: the loss mask, the longest, what is done with those that are longer. */
+  examples: Omit<ExampleOptions, "maxLength" | "seed" | "signal"> & {
+    /** Most tokens of an example. Default: what a batch and the model's positions allow. */
+    maxLength?: number;
+  };
+  /** Tokens a batch; examples are packed into it whole. */
   batchTokens: number;
+  /** Batches a step, of all ranks together. */
+  accumulate: number;
+  /** The share of the layers whose activations are made again in the backward pass instead of being kept. Default 0. */
+  checkpointing?: number;
+  /** Of products; weights, sums and updates are float32. Default "f32". */
+  precision?: Precision;
   schedule: ScheduleSettings;
-  optimizer: OptimizerOptions;
-  /** Steps between looks at the held-out dialogues, and between snapshots. */
+  optimizer: OptimizerSettings;
+  /** The share of the examples that is held out, where no validation data are given. */
+  validationShare: number;
+  /** Steps between looks at the held-out examples, and between snapshots. */
   validateEvery: number;
   snapshotEvery: number;
-  seed: number;
+  /** The newest of so many snapshots are also kept as they would be handed out, in OUT.saves. Default 0. */
+  keepSaves?: number;
+  /** Ranks that share one set of moments (ZeRO-1). Default 1: each has all. */
+  zeroGroup?: number;
 }
 
 export const finetuneDefaults: FinetuneSettings = {
+  method: "lora",
   lora: { rank: 16, alpha: 32, targets: "all-linear" },
+  weights: "f32",
+  examples: {},
   batchTokens: 2048,
+  accumulate: 1,
   schedule: { kind: "cosine", peak: 2e-3, warmupShare: 0.03, finalShare: 0 },
-  optimizer: { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, clip: 1 },
+  optimizer: { kind: "adamw", beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, clip: 1 },
+  validationShare: 0.05,
   validateEvery: 50,
   snapshotEvery: 100,
   seed: 1,
 };
 
-export interface FinetuneOptions extends Partial<FinetuneSettings> {
-  /** The checkpoint directory to start from. */
-  model: string;
-  /** JSON lines of dialogues. */
-  data: string;
-  /** The adapter directory to write. */
-  out: string;
-  /** A checkpoint directory to write with the adapter merged into the weights. */
-  merged?: string;
+export interface FinetuneOptions extends Partial<FinetuneSettings>, TuningPlaces {
+  /** Files, directories or datasets of the hub. */
+  data: readonly DataSource[];
+  /** Held-out data; else a share of `data` is. */
+  validation?: readonly DataSource[];
   until: { steps: number } | { minutes: number } | { epochs: number };
+  /** What looks at the model in between, made once it is open. */
+  hooks?(tuned: TunedModel, directory: string): readonly Hook[];
   /** Saves a snapshot and ends. */
   signal?: AbortSignal;
 }
 
 export interface FinetuneResult {
   examples: number;
-  /** Examples left out because they are longer than a batch or than the model's positions. */
-  tooLong: number;
+  data: ExampleReport;
   trainableParameters: number;
   steps: number;
   tokensPerSecond: number;
-  /** Nats a trained token on dialogues that were held out, before and after. */
+  /** Nats a trained token on examples that were held out, before and after. */
   validationLossBefore: number;
   validationLoss: number;
   curve: readonly MetricsRow[];
 }
 
-/** Dialogues held out for validation, and at most how many. */
-const validationShare = 0.05;
-const maxValidationExamples = 200;
+/** Examples held out at most. */
+const mostHeldOut = 200;
+/** Of `minutes`, what the steps may take. */
 const stepShare = 0.85;
 
 export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
   const options = { signal: new AbortController().signal, ...finetuneDefaults, ...given };
-  const kernels = loadKernels();
-  checkPlaces(options);
-  const decoder = loadCheckpoint(options.model, kernels);
+  const { model, data, out, merged, validation: heldOut, until, hooks, signal, keepSaves = 0, ...shaping } = options;
+  const places = { model, out, ...(merged !== undefined && { merged }) };
+  checkTuningPlaces(places, options);
+  const ranks = openRanks();
+  const kernels = withPrecision(loadKernels(), options.precision ?? "f32");
+  const tuned = openTuned(kernels, model, options);
+  const { decoder, tokenizer, trained, trainableParameters } = tuned;
   const { config } = decoder;
-  if (!decoder.head.weight) {
-    throw new Failure(
-      "usage",
-      `${options.model} is quantized, and only float weights are fine-tuned.`,
-      "Give the checkpoint that it was made from.",
-    );
-  }
-  const tokenizer = loadTokenizer(options.model);
-  if (tokenizer.vocabSize > config.vocabSize) {
-    throw new Failure(
-      "input",
-      `${options.model}: the tokenizer has ${tokenizer.vocabSize} tokens and the model ${config.vocabSize}.`,
-      "The tokenizer belongs to another model.",
-    );
-  }
-  const longest = Math.min(options.batchTokens, config.maxPositions);
-  const all = (await readDialogues(options.data)).map((messages) => encodeDialogue(tokenizer, messages));
-  const examples = all.filter(({ tokens }) => tokens.length <= longest);
-  const tooLong = all.length - examples.length;
-  if (tooLong > 0)
-    yield {
-      type: "note",
-      text: `${tooLong} of ${all.length} dialogues are longer than ${longest} tokens and left out.`,
-    };
-  const [trainExamples, validationExamples] = split(examples, options.seed);
-  if (trainExamples.length === 0) {
-    throw new Failure(
-      "input",
-      `${options.data}: no dialogue of at most ${longest} tokens is left to train on.`,
-      longest < config.maxPositions
-        ? "Raise --batch-tokens or shorten the dialogues."
-        : "The model was made for no more: shorten the dialogues, or pretrain with a larger --length.",
-    );
-  }
+  const longest = Math.min(options.batchTokens, config.maxPositions, options.examples.maxLength ?? Infinity);
+  const exampleOptions = { ...options.examples, maxLength: longest, seed: options.seed, signal };
+  const { examples, report } = yield* readExamples(tokenizer, data, exampleOptions);
+  const held = heldOut && (yield* readExamples(tokenizer, heldOut, exampleOptions)).examples;
+  const [trainExamples, validationExamples] = held ? [examples, held] : split(examples, options);
+  if (trainExamples.length === 0) throw nothingToLearn(data, longest, config.maxPositions);
+  yield { type: "note", text: describeTuned(tuned, options) };
+  yield { type: "note", text: `${trainExamples.length} examples to train on, ${validationExamples.length} held out.` };
 
-  const { signal, out, merged, until, ...shaping } = options;
-  const inputs = { model: await hashInput(options.model), data: await hashInput(options.data) };
-  const pairs = addLora(kernels, decoder, options.lora, options.seed);
-  const run = openRunDirectory(out, { ...shaping, until, inputs: [inputs.model.sha256, inputs.data.sha256] });
-  const trained = adapterTensors(pairs);
-  makeTrainable(kernels, trained);
-  const optimizer = createAdamW(kernels, trained, options.optimizer);
-  const trainableParameters = trained.reduce((count, { data }) => count + data.length, 0);
+  const inputs = await hashInputs(model, [...data, ...(heldOut ?? [])]);
+  const run = openRunDirectory(out, {
+    ...shaping,
+    until,
+    inputs: Object.fromEntries(Object.entries(inputs).map(([name, { sha256 }]) => [name, sha256])),
+  });
+  for (const text of run.notes) yield { type: "note", text };
+  const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer, {
+    ranks,
+    ...(options.zeroGroup !== undefined && { zeroGroup: options.zeroGroup }),
+  });
   using tape = createTape(kernels, { recording: true });
-
   const samplerOptions = { rows: options.batchTokens, seed: options.seed, padId: config.padTokenId };
-  const validation = allExamples(validationExamples, samplerOptions);
-  const validationLossBefore = validation.length > 0 ? meanLoss(tape, decoder, validation) : Number.NaN;
-  yield {
-    type: "note",
-    text: `LoRA of rank ${options.lora.rank} on ${pairs.length} layers: ${(trainableParameters / 1e6).toFixed(2)} M trained parameters; ${trainExamples.length} dialogues.`,
-  };
-  if (run.steps === undefined) run.decideSteps(decideSteps());
+  const objective = nextToken(
+    decoder,
+    (from) => createExampleSampler(trainExamples, samplerOptions, from as WalkState | undefined),
+    options,
+  );
+  const validation = batchesOf(validationExamples, samplerOptions);
+  const before = await validate({ tape, objective, ranks }, validation, 0);
+  if (run.steps === undefined) run.decideSteps(ranks.agree(decideSteps()));
   function decideSteps(): number {
     if ("steps" in until) return until.steps;
     const sampler = createExampleSampler(trainExamples, samplerOptions);
     if ("epochs" in until) {
       let batches = 0;
       for (; sampler.state.epoch < until.epochs; batches++) sampler.next();
-      return batches;
+      return Math.ceil(batches / options.accumulate);
     }
-    const pass = (): void => void runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens);
+    const pass = (): void => {
+      for (let i = 0; i < options.accumulate; i++) {
+        runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens, options);
+      }
+    };
     return stepsWithin(until.minutes * 60_000 * stepShare, optimizer, pass);
   }
   const totalSteps = run.steps!;
   const result = yield* train({
+    ...options,
     name: "finetune",
     tape,
     decoder,
     optimizer,
     schedule: scheduleOver(totalSteps, options.schedule),
-    objective: nextToken(decoder, (from) =>
-      createExampleSampler(trainExamples, samplerOptions, from as WalkState | undefined),
-    ),
-    accumulate: 1,
+    objective,
+    ranks,
     validation,
-    validateEvery: options.validateEvery,
     workDirectory: run.path,
-    snapshotEvery: options.snapshotEvery,
+    flopsPerToken: flopsPerToken(config, longest, { frozen: options.method === "lora" }),
+    hooks: hooks?.(tuned, run.path) ?? [],
+    onSave: (step, reason) => {
+      if (reason !== "end" && keepSaves > 0) keepSave(tuned, options, places, step, keepSaves);
+    },
     signal,
   });
 
@@ -175,59 +183,52 @@ export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
     steps: result.steps,
     trainableParameters,
     trainLoss: result.lastLoss,
-    validationLossBefore,
+    validationLossBefore: before.loss,
     validationLoss: result.validationLoss,
     tokensPerSecond: result.tokensPerSecond,
   };
-  const artifact = { inputs, options: { ...shaping, until, steps: totalSteps }, seed: options.seed };
-  await writeArtifact(out, { kind: "adapter", ...artifact }, (directory) => {
-    saveAdapter(directory, pairs, options.lora, options.model);
-    copyTokenizer(options.model, directory);
-    copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl"));
-    return Promise.resolve(metrics);
-  });
-  if (merged !== undefined) {
-    mergeLora(kernels, decoder, pairs);
-    await writeArtifact(merged, { kind: "checkpoint", ...artifact }, (directory) => {
-      saveCheckpoint(directory, decoder, options.model);
-      return Promise.resolve(metrics);
-    });
+  if (ranks.rank === 0) {
+    const record = { inputs, options: { ...shaping, until, steps: totalSteps }, metrics };
+    await writeTuned(tuned, options, places, record, (directory) =>
+      copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl")),
+    );
+    run.remove();
   }
-  run.remove();
+  ranks.meet();
   return {
     examples: examples.length,
-    tooLong,
+    data: report,
     trainableParameters,
     steps: result.steps,
     tokensPerSecond: result.tokensPerSecond,
-    validationLossBefore,
+    validationLossBefore: before.loss,
     validationLoss: result.validationLoss,
     curve: result.curve,
   };
 }
 
-function checkPlaces({ model, out, merged }: FinetuneOptions): void {
-  checkArtifactPlace(out, "adapter");
-  if (merged === undefined) return;
-  checkArtifactPlace(merged, "checkpoint");
-  if ([out, model].some((path) => resolve(path) === resolve(merged))) {
-    throw new Failure(
-      "usage",
-      `--merged ${merged} is the place of the adapter or of the model itself.`,
-      "Choose a directory of its own.",
-    );
-  }
+function nothingToLearn(data: readonly DataSource[], longest: number, positions: number): Failure {
+  return new Failure(
+    "input",
+    `${data.map(({ path }) => path).join(", ")}: no example of at most ${longest} tokens is left to train on.`,
+    longest < positions
+      ? "Raise --batch-tokens, shorten the examples, or cut them with --too-long."
+      : "The model was made for no more: shorten the examples, or cut them with --too-long.",
+  );
 }
 
-function split(examples: readonly Example[], seed: number): [train: Example[], validation: Example[]] {
+function split(
+  examples: readonly Example[],
+  { seed, validationShare }: Pick<FinetuneSettings, "seed" | "validationShare">,
+): [train: Example[], validation: Example[]] {
   const order = randomPermutation(seed, 1, examples.length);
-  const wanted = Math.max(1, Math.floor(validationShare * examples.length));
-  const held = new Set(order.subarray(0, Math.min(wanted, maxValidationExamples, examples.length - 1)));
+  const wanted = validationShare === 0 ? 0 : Math.max(1, Math.floor(validationShare * examples.length));
+  const held = new Set(order.subarray(0, Math.min(wanted, mostHeldOut, examples.length - 1)));
   return [examples.filter((_, index) => !held.has(index)), examples.filter((_, index) => held.has(index))];
 }
 
 /** Every example once, in batches. */
-function allExamples(examples: readonly Example[], options: { rows: number; seed: number; padId: number }) {
+function batchesOf(examples: readonly Example[], options: { rows: number; seed: number; padId: number }) {
   if (examples.length === 0) return [];
   const sampler = createExampleSampler(examples, options);
   const batches = [];

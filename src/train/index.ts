@@ -59,3 +59,12 @@ export {
   type TrainingSpeed,
 } from "./plan/plan.ts";
 export { type FrozenSchemes, type TrainingShape } from "./plan/shape.ts";
+export { flopsPerToken } from "./flops.ts";
+export {
+  checkTuningPlaces,
+  openTuned,
+  writeTuned,
+  type TunedModel,
+  type TuningPlaces,
+  type TuningSettings,
+} from "./tuning.ts";

@@ -1,17 +1,32 @@
-import { existsSync } from "node:fs";
-import { join } from "node:path";
+import { resolveModel } from "../../hub/index.ts";
+import type { FinetuneRun } from "../../flywheel/index.ts";
+import {
+  finetuneDefaults,
+  formatNames,
+  lengthPolicies,
+  maskDialects,
+  parseDataSource,
+  type FinetuneResult,
+} from "../../train/index.ts";
+import { precisions } from "../../kernels/index.ts";
 import { defineCommand } from "../command.ts";
+import {
+  hookOptions,
+  hookSettings,
+  onlyOne,
+  stepOptions,
+  stepSettings,
+  tuningOptions,
+  tuningSettings,
+  watchOptions,
+  watchSettings,
+} from "../training/options.ts";
 import { runInWorker } from "../ui/worker-job.ts";
-import { Failure } from "../../protocol/errors.ts";
-import { finetuneDefaults, type FinetuneOptions, type FinetuneResult } from "../../train/index.ts";
 
-const { lora, schedule, optimizer, ...settings } = finetuneDefaults;
-
-/** What `lianlu instructions` and `lianlu agent` write. */
-const dialogueFiles = ["instructions.jsonl", "accepted.jsonl"];
+const { schedule, optimizer, ...settings } = finetuneDefaults;
 
 export default defineCommand({
-  summary: "Fine-tune a checkpoint on dialogues with LoRA.",
+  summary: "Fine-tune a model on your data: LoRA, QLoRA or all weights.",
   usage: "lianlu finetune MODEL --data FILE --out DIR [--merged DIR]",
   examples: [
     { command: "lianlu finetune base --data dialogues.jsonl --out adapter --epochs 2", help: "your own dialogues" },
@@ -19,91 +34,138 @@ export default defineCommand({
       command: "lianlu finetune base --data instructions --out adapter --minutes 1 --merged tuned",
       help: "instructions made from a corpus, and a checkpoint with the adapter merged",
     },
+    {
+      command:
+        "lianlu finetune tinyllama --base nf4 --data alpaca.json:0.5 --data chats.parquet --out adapter --epochs 1",
+      help: "QLoRA: the base in 4 bits; half of one file and all of another",
+    },
+    {
+      command: "lianlu finetune base --method full --data book.txt --out continued --steps 200",
+      help: "all weights, on plain text",
+    },
   ],
-  positionals: { min: 1, max: 1, help: "a checkpoint directory" },
+  positionals: { min: 1, max: 1, help: "a checkpoint, a .gguf file, or the name of a fetched model" },
   options: {
     data: {
-      type: "string",
+      type: "strings",
       required: true,
       placeholder: "FILE",
-      help: 'JSON lines of {"messages": [...]}, or a directory that `lianlu instructions` or `lianlu agent` wrote',
+      help: "JSON, JSON lines, Parquet or text, a directory, or hf:OWNER/DATASET; FILE:0.5 is half of it, FILE:1000 so many",
     },
-    out: { type: "string", required: true, placeholder: "DIR", help: "PEFT adapter directory to write" },
+    format: { type: "choice", values: formatNames(), help: "how the data are written; else it is seen from them" },
+    validation: {
+      type: "strings",
+      placeholder: "FILE",
+      help: "held-out data; else a twentieth of the data is held out",
+    },
+    skipBad: { type: "boolean", help: "leave out records that cannot be read, and count them" },
+    out: {
+      type: "string",
+      required: true,
+      placeholder: "DIR",
+      help: "PEFT adapter directory to write, or the checkpoint of --method full; DIR.training holds the run until then",
+    },
     merged: { type: "string", placeholder: "DIR", help: "checkpoint directory to write, with the adapter merged" },
     steps: { type: "integer", min: 1, help: "steps to train" },
     minutes: { type: "number", min: 0.02, max: 100_000, help: "train for about this long" },
-    epochs: { type: "number", min: 1, max: 1000, help: "go through the dialogues this often" },
-    rank: { type: "integer", min: 1, max: 1024, default: lora.rank, help: "rank of the adapters" },
-    alpha: { type: "number", min: 0.001, default: lora.alpha, help: "scale: the change counts alpha / rank" },
-    target: {
-      type: "strings",
-      placeholder: "NAME",
-      help: "layers to adapt, by the last part of their names (default: every linear layer)",
+    epochs: { type: "number", min: 0.01, max: 1000, help: "go through the data this often" },
+    ...tuningOptions,
+    mask: {
+      type: "choice",
+      values: maskDialects,
+      default: "xtuner",
+      help: "what is learnt: the answer and its end (xtuner), or the line break after it too (llama-factory)",
+    },
+    lastTurn: { type: "boolean", help: "of a dialogue, learn the last answer alone" },
+    maxLength: {
+      type: "integer",
+      min: 8,
+      placeholder: "N",
+      help: "longest example, in tokens; else what a batch holds",
+    },
+    tooLong: {
+      type: "choice",
+      values: lengthPolicies,
+      default: "drop",
+      help: "examples that are longer: leave out, cut after the last answer that fits, or cut anywhere",
     },
     batchTokens: {
       type: "integer",
       min: 8,
       max: 1 << 20,
       default: settings.batchTokens,
-      help: "tokens a batch; dialogues are packed, none is cut",
+      help: "tokens a batch; examples are packed, and never see each other",
     },
-    learningRate: { type: "number", min: 0, max: 1, default: schedule.peak, help: "highest learning rate" },
-    warmup: {
+    accumulate: { type: "integer", min: 1, max: 4096, default: settings.accumulate, help: "batches a step" },
+    checkpointing: {
       type: "number",
       min: 0,
       max: 1,
-      default: schedule.warmupShare,
-      help: "share of the steps in which the rate rises",
+      default: 0,
+      help: "share of the layers whose activations are made again instead of being kept: less memory, more time",
     },
+    precision: { type: "choice", values: precisions, default: "f32", help: "of products; weights stay float32" },
+    ...stepOptions,
+    ...watchOptions,
+    ...hookOptions,
     validateEvery: {
       type: "integer",
       min: 1,
       default: settings.validateEvery,
-      help: "steps between looks at dialogues that are held out",
+      help: "steps between looks at data that are held out",
     },
     snapshotEvery: { type: "integer", min: 1, default: settings.snapshotEvery, help: "steps between snapshots" },
+    keepSaves: {
+      type: "integer",
+      min: 0,
+      default: 0,
+      help: "keep the newest so many snapshots as adapters (and merged), in DIR.saves",
+    },
+    zero: { type: "integer", min: 1, placeholder: "N", help: "with mpirun: so many ranks share one set of moments" },
     seed: {
       type: "integer",
       min: 0,
       max: 0xffffffff,
       default: settings.seed,
-      help: "decides adapters and the order of dialogues",
+      help: "decides adapters and the order of examples",
     },
   },
   async run({ options, positionals, signal, report, print }) {
-    const ends = [options.steps, options.minutes, options.epochs].filter((value) => value !== undefined);
-    if (ends.length !== 1)
-      throw new Failure("usage", "Give one of --steps, --minutes and --epochs.", "For example --epochs 2.");
-    const data = dialogueFiles.map((name) => join(options.data, name)).find((path) => existsSync(path)) ?? options.data;
-    const job: Omit<FinetuneOptions, "signal"> = {
-      model: positionals[0]!,
-      data,
+    const { steps, minutes, epochs, format, maxLength, zero } = options;
+    const [end, value] = onlyOne({ steps, minutes, epochs }, "--epochs 2");
+    const job: Omit<FinetuneRun, "signal"> = {
+      model: resolveModel(positionals[0]!),
+      data: options.data.map(parseDataSource),
+      ...(options.validation.length > 0 && { validation: options.validation.map(parseDataSource) }),
       out: options.out,
-      ...(options.merged === undefined ? {} : { merged: options.merged }),
-      lora: {
-        rank: options.rank,
-        alpha: options.alpha,
-        targets: options.target.length > 0 ? options.target : "all-linear",
+      ...(options.merged !== undefined && { merged: options.merged }),
+      until: { [end]: value } as FinetuneRun["until"],
+      ...tuningSettings(options),
+      examples: {
+        mask: options.mask,
+        lastTurnOnly: options.lastTurn,
+        tooLong: options.tooLong,
+        skipBad: options.skipBad,
+        ...(format !== undefined && { format }),
+        ...(maxLength !== undefined && { maxLength }),
       },
       batchTokens: options.batchTokens,
-      until:
-        options.steps !== undefined
-          ? { steps: options.steps }
-          : options.minutes !== undefined
-            ? { minutes: options.minutes }
-            : { epochs: options.epochs! },
-      schedule: { ...schedule, peak: options.learningRate, warmupShare: options.warmup },
-      optimizer,
+      accumulate: options.accumulate,
+      checkpointing: options.checkpointing,
+      precision: options.precision,
+      ...stepSettings(options, { optimizer, schedule }),
+      ...watchSettings(options),
+      ...hookSettings(options),
       validateEvery: options.validateEvery,
       snapshotEvery: options.snapshotEvery,
+      keepSaves: options.keepSaves,
+      ...(zero !== undefined && { zeroGroup: zero }),
       seed: options.seed,
     };
-    const result = await runInWorker<FinetuneResult>(import.meta.resolve("../../train/finetune.ts"), "finetune", job, {
-      report,
-      signal,
-    });
+    const module = import.meta.resolve("../../flywheel/runs.ts");
+    const result = await runInWorker<FinetuneResult>(module, "finetuneRun", job, { report, signal });
     print(
-      `${result.steps} steps at ${Math.round(result.tokensPerSecond)} tokens/s. Loss on held-out dialogues ` +
+      `${result.steps} steps at ${Math.round(result.tokensPerSecond)} tokens/s. Loss on held-out data ` +
         `${result.validationLossBefore.toFixed(3)} -> ${result.validationLoss.toFixed(3)} nats a token. Written: ${options.out}`,
     );
     return { ...result, curve: undefined };

@@ -1,0 +1,145 @@
+// The options that training commands share, and what becomes of them: adapters, schedule, optimizer, watching.
+import type { OptionValues } from "../command.ts";
+import { Failure } from "../../protocol/errors.ts";
+import type { LoraOptions } from "../../model/index.ts";
+import type { HookSettings } from "../../flywheel/index.ts";
+import type { OptimizerSettings, ScheduleSettings, TuningSettings, WatchSettings } from "../../train/index.ts";
+
+/** Adapters, and how the weights beside them are held. */
+export const tuningOptions = {
+  method: {
+    type: "choice",
+    values: ["lora", "full"],
+    default: "lora",
+    help: "lora: adapters beside frozen weights; full: the weights themselves",
+  },
+  base: {
+    type: "choice",
+    values: ["stored", "nf4", "float"],
+    help: "how frozen weights are held: as their file has them (the default), in 4 bits, or as float32",
+  },
+  rank: { type: "integer", min: 1, max: 1024, default: 16, help: "rank of the adapters" },
+  alpha: { type: "number", min: 0.001, default: 32, help: "scale: the change counts alpha / rank" },
+  dropout: { type: "number", min: 0, max: 0.9, default: 0, help: "share of an adapter's inputs dropped in training" },
+  rslora: { type: "boolean", help: "scale by alpha / sqrt(rank) instead" },
+  dora: { type: "boolean", help: "train the length of each output's weights beside their direction" },
+  target: {
+    type: "strings",
+    placeholder: "NAME",
+    help: "layers to adapt, by the ends of their names (default: every linear layer)",
+  },
+  weights: {
+    type: "choice",
+    values: ["f32", "f16", "bf16"],
+    default: "f32",
+    help: "numbers of a checkpoint that is written",
+  },
+} as const;
+
+export function tuningSettings(options: OptionValues<typeof tuningOptions>): Omit<TuningSettings, "seed"> {
+  const { method, base, rank, alpha, dropout, rslora, dora, target, weights } = options;
+  const lora: LoraOptions = { rank, alpha, targets: target.length > 0 ? target : "all-linear", dropout, rslora, dora };
+  return { method, lora, weights, ...(base !== undefined && { base }) };
+}
+
+/** Optimizer and schedule; their defaults are the caller's. */
+export const stepOptions = {
+  optimizer: { type: "choice", values: ["adamw", "muon", "sgd"], help: "what moves the weights" },
+  learningRate: { type: "number", min: 0, max: 10, help: "highest learning rate" },
+  schedule: {
+    type: "choice",
+    values: ["constant", "cosine", "linear", "wsd"],
+    help: "learning rate over time; wsd: warm-up, stable, decay",
+  },
+  warmup: { type: "number", min: 0, max: 1, help: "share of the steps in which the rate rises" },
+  weightDecay: { type: "number", min: 0, max: 1, help: "decay of matrices" },
+  clip: { type: "number", min: 0, help: "largest gradient norm; 0 does not clip" },
+} as const;
+
+export function stepSettings(
+  options: OptionValues<typeof stepOptions>,
+  defaults: { optimizer: OptimizerSettings; schedule: ScheduleSettings },
+): { optimizer: OptimizerSettings; schedule: ScheduleSettings } {
+  const { optimizer, schedule } = defaults;
+  return {
+    optimizer: {
+      ...optimizer,
+      kind: options.optimizer ?? optimizer.kind,
+      weightDecay: options.weightDecay ?? optimizer.weightDecay,
+      clip: options.clip ?? optimizer.clip,
+    },
+    schedule: {
+      ...schedule,
+      kind: options.schedule ?? schedule.kind,
+      peak: options.learningRate ?? schedule.peak,
+      warmupShare: options.warmup ?? schedule.warmupShare,
+    },
+  };
+}
+
+/** What is noticed while training, and where it is told. */
+export const watchOptions = {
+  onAnomaly: {
+    type: "choice",
+    values: ["skip", "rollback", "stop"],
+    help: "about broken numbers, spikes and zeros: leave the step out, return to a snapshot, or end; else only broken numbers end the run",
+  },
+  ema: { type: "number", min: 0.5, max: 0.99999, help: "keep exponential averages of the weights, by this decay" },
+  keepBest: { type: "boolean", help: "hand out the weights of the lowest validation loss, not the last" },
+  patience: { type: "integer", min: 1, help: "end after so many validations without a lower loss" },
+  tensorboard: { type: "string", placeholder: "DIR", help: "write event files for TensorBoard" },
+  webhook: { type: "string", placeholder: "URL", help: "post anomalies, the end and failures as JSON" },
+} as const;
+
+export function watchSettings(options: OptionValues<typeof watchOptions>): WatchSettings {
+  const { onAnomaly, ema, keepBest, patience, tensorboard, webhook } = options;
+  return {
+    keepBest,
+    ...(onAnomaly !== undefined && { onAnomaly }),
+    ...(ema !== undefined && { ema }),
+    ...(patience !== undefined && { earlyStopping: { patience } }),
+    ...(tensorboard !== undefined && { tensorboard }),
+    ...(webhook !== undefined && { webhook }),
+  };
+}
+
+/** What looks at the model in between. */
+export const hookOptions = {
+  chat: { type: "strings", placeholder: "TEXT", help: "a question that the model answers now and then" },
+  sample: { type: "strings", placeholder: "TEXT", help: "a beginning that the model goes on from now and then" },
+  task: { type: "strings", placeholder: "NAME", help: "a task of `lianlu evaluate` that is run now and then" },
+  taskText: { type: "string", placeholder: "PATH", help: "text for those tasks that want it" },
+  taskSamples: { type: "integer", min: 1, default: 50, help: "samples of each task, at most" },
+  lookEvery: { type: "integer", min: 1, default: 500, help: "steps between such chats, samples and tasks" },
+} as const;
+
+export function hookSettings(options: OptionValues<typeof hookOptions>): HookSettings {
+  const { chat, sample, task, taskText, taskSamples: samples, lookEvery: every } = options;
+  const settings = {
+    samples,
+    seed: 1,
+    temperature: 0.7,
+    topP: 0.95,
+    ...(taskText !== undefined && { text: taskText }),
+  };
+  return {
+    ...(chat.length > 0 && { chat: { every, prompts: chat } }),
+    ...(sample.length > 0 && { sample: { every, prompts: sample } }),
+    ...(task.length > 0 && { evaluate: { every, tasks: task, settings } }),
+  };
+}
+
+/** The one way in which a run is to end. */
+export function onlyOne<Value>(
+  values: Record<string, Value | undefined>,
+  example: string,
+): [name: string, value: Value] {
+  const given = Object.entries(values).filter((entry): entry is [string, Value] => entry[1] !== undefined);
+  if (given.length === 1) return given[0]!;
+  const names = Object.keys(values).map((name) => `--${name}`);
+  throw new Failure(
+    "usage",
+    `Give one of ${names.slice(0, -1).join(", ")} and ${names.at(-1)}.`,
+    `For example ${example}.`,
+  );
+}
