@@ -40,12 +40,12 @@ export function createOptimizer(
   decoder: Decoder,
   parameters: readonly Tensor[],
   settings: OptimizerSettings,
-  { ranks = alone, zeroGroup = 1 }: { ranks?: Ranks; zeroGroup?: number } = {},
+  { ranks = alone, zeroGroup = 1, bucketBytes }: { ranks?: Ranks; zeroGroup?: number; bucketBytes?: number } = {},
 ): Optimizer {
   const tied = decoder.head.weight === decoder.embedding.weight;
   const afterLayers = new Set([decoder.norm, ...(tied ? [] : [decoder.head.weight, decoder.head.bias])]);
   const exchangeWith = (whole: ReadonlySet<Tensor>): Exchange | undefined =>
-    createExchange(kernels, ranks, parameters, { zeroGroup, whole, afterLayers });
+    createExchange(kernels, ranks, parameters, { zeroGroup, whole, afterLayers, bucketBytes });
   switch (settings.kind) {
     case "adamw":
       return createAdamW(kernels, parameters, settings, exchangeWith(new Set()));

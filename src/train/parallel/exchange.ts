@@ -13,17 +13,19 @@ export interface ExchangeOptions {
   whole: ReadonlySet<Tensor>;
   /** Parameters used after the last layer alone. */
   afterLayers: ReadonlySet<Tensor | undefined>;
+  /** Bytes of gradients that are exchanged together, at least. Default `defaultBucketBytes`. */
+  bucketBytes?: number | undefined;
 }
 
-/** A bucket's gradients, in bytes: long enough that starting an exchange costs nothing, short enough to overlap. */
-const bucketBytes = 16 << 20;
+/** Long enough that starting an exchange costs nothing, short enough to overlap. */
+const defaultBucketBytes = 16 << 20;
 
 /** Undefined where there is nobody to exchange with. Throws a Failure where groups do not fill the ranks. */
 export function createExchange(
   kernels: Kernels,
   ranks: Ranks,
   parameters: readonly Tensor[],
-  { zeroGroup, whole, afterLayers }: ExchangeOptions,
+  { zeroGroup, whole, afterLayers, bucketBytes = defaultBucketBytes }: ExchangeOptions,
 ): Exchange | undefined {
   const { messages, limitSeconds, rank, size } = ranks;
   if (messages === undefined) return undefined;
