@@ -44,11 +44,29 @@ LIANLU_INLINE void decodeBlock(float* out, const uint8_t* block) {
   }
 }
 
+/** Blocks of 32 whose codes need not be taken apart first. */
+LIANLU_INLINE void decodeQ8_0(float* out, const uint8_t* block) {
+  const vf scale = broadcast(floatOf(halfAt(block)));
+  for (int i = 0; i < 32; i += lanes) store(out + i, mul(scale, loadInt8((const int8_t*)block + 2 + i)));
+}
+LIANLU_INLINE void decodeQ4_0(float* out, const uint8_t* block) {
+  const vf scale = broadcast(floatOf(halfAt(block))), eight = broadcast(8);
+  for (int i = 0; i < 2; i++) store(out + i * lanes, mul(scale, sub(loadHalfLevels(block + 2, 4 * i), eight)));
+}
+
 template <WeightScheme scheme>
 void decodeBlocks(float* out, const FrozenWeight& weight, long row, long first, long count) {
   constexpr Form form = formOf(scheme);
   const uint8_t* block = weight.data + (row * weight.inputs + first) / form.elements * form.bytes;
-  for (long i = 0; i < count; i += form.elements, block += form.bytes) decodeBlock<scheme>(out + i, block);
+  for (long i = 0; i < count; i += form.elements, block += form.bytes) {
+    if constexpr (scheme == WeightScheme::q8_0) {
+      decodeQ8_0(out + i, block);
+    } else if constexpr (scheme == WeightScheme::q4_0) {
+      decodeQ4_0(out + i, block);
+    } else {
+      decodeBlock<scheme>(out + i, block);
+    }
+  }
 }
 
 inline void decodeNf4(float* out, const FrozenWeight& weight, long row, long first, long count) {

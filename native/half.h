@@ -27,10 +27,14 @@ inline uint16_t halfOf(float x) {
 
 /** The float that a half is. */
 inline float floatOf(uint16_t half) {
+#if defined(LIANLU_SIMD_AVX512) || defined(LIANLU_SIMD_AVX2)
+  return _cvtsh_ss(half);
+#else
   uint16_t sixteen[lanes] = {half};
   float floats[lanes];
   store(floats, loadF16(sixteen));
   return floats[0];
+#endif
 }
 
 }  // namespace lianlu::LIANLU_ISA
