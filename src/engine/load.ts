@@ -65,7 +65,9 @@ export async function load(path: string, options: LoadOptions = {}): Promise<Ser
   const { config } = decoder;
   const tokenizer = options.tokenizer === undefined ? tokenizerOf(path) : loadTokenizer(options.tokenizer);
   checkTokenizer(tokenizer, config.vocabSize, path);
-  if (options.adapter !== undefined) loadAdapter(kernels, decoder, options.adapter);
+  if (options.adapter !== undefined) {
+    loadAdapter(kernels, decoder, options.adapter, () => loadCheckpoint(path, kernels, { frozen: "stored" }));
+  }
   const adapters = createAdapterRegistry(kernels, decoder);
   const { pages } = plan;
   const speculator =

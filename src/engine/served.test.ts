@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { loadKernels } from "../kernels/index.ts";
-import { addLora, loadCheckpoint, saveAdapter } from "../model/index.ts";
+import { addLora, loadCheckpoint, saveAdapter, type LoraOptions } from "../model/index.ts";
 import type { GenerateEvent, GenerateRequest, ServedModel } from "../protocol/index.ts";
 import { createEngine } from "./engine.ts";
 import { load } from "./load.ts";
@@ -16,9 +16,9 @@ const directory = mkdtempSync(join(tmpdir(), "lianlu-served-"));
 after(() => rmSync(directory, { recursive: true }));
 await writeTestCheckpoint(directory);
 
-function writeAdapter(seed: number): string {
+function writeAdapter(seed: number, more: Partial<LoraOptions> = {}): string {
   const kernels = loadKernels();
-  const options = { rank: 2, alpha: 8, targets: "all-linear" as const };
+  const options: LoraOptions = { rank: 2, alpha: 8, targets: "all-linear", ...more };
   const pairs = addLora(kernels, loadCheckpoint(directory, kernels), options, seed);
   for (const { b } of pairs) for (let at = 0; at < b.data.length; at++) b.data[at] = 0.3 * Math.sin(at * seed);
   const path = mkdtempSync(join(directory, "adapter-"));
@@ -120,6 +120,14 @@ for (const worker of [false, true]) {
     assert.deepEqual(await answer(model, { adapter: "poet" }), mixed[2]);
   });
 }
+
+test("a DoRA adapter is served as the model's only one, and refused beside others with what to do", async (t) => {
+  const dora = writeAdapter(3, { dora: true, rslora: true });
+  const [plain, adapted] = await Promise.all([load(directory), load(directory, { adapter: dora })]);
+  t.after(() => Promise.all([plain.close(), adapted.close()]));
+  assert.notDeepEqual(await answer(adapted), await answer(plain));
+  await assert.rejects(plain.loadAdapter("dora", dora), { kind: "input", message: /DoRA/, hint: /merged/ });
+});
 
 test("a thousand streams that are left early leave no page behind", async () => {
   const tokenizer = createTestTokenizer();

@@ -88,7 +88,7 @@ for (const [family, changes] of tinyVariants) {
       // Lengths of DoRA's rows are constants of the gradient; a saved adapter that is not trained takes them once.
       const same = initializeDecoder(float64, tinyConfig(family, changes), 2);
       disturbVectors(same);
-      attachAdapter(same, pairs);
+      attachAdapter(float64, same, pairs);
       checkGradients(decoder, same, adapterTensors(pairs));
     });
   }

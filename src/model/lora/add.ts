@@ -1,10 +1,10 @@
 // Fresh adapters beside a decoder's layers, and saved ones put beside them.
-import type { Kernels } from "../../kernels/kernels.ts";
+import type { Floats, Kernels } from "../../kernels/kernels.ts";
 import { Failure } from "../../protocol/errors.ts";
 import { randomUniform, tensor } from "../../tensor/index.ts";
 import type { Decoder } from "../decoder.ts";
 import type { Linear } from "../layers/linear.ts";
-import { loraLinear, type LoraDropout } from "./layer.ts";
+import { loraLinear, rowLengths } from "./layer.ts";
 import { loraFactor, targetsOf, type LoraOptions } from "./options.ts";
 import { replaceAdaptable, type LoraPair } from "./pair.ts";
 
@@ -37,31 +37,43 @@ export function addLora(kernels: Kernels, decoder: Decoder, options: LoraOptions
       name,
       a: tensor(a, [rank, inputs], `${label}.lora_A.weight`),
       b: tensor(kernels.allocate(outputs * rank), [outputs, rank], `${label}.lora_B.weight`),
-      magnitude: undefined,
+      magnitude: dora ? tensor(lengthsOf(layer), [outputs], `${label}.lora_magnitude_vector`) : undefined,
       factor: loraFactor(options),
       enabled: true,
     };
-    if (!dora) return add(layer, pair, { rate, seed, stream });
-    const magnitude = kernels.allocate(outputs);
-    magnitude.set(squaredRowLengths(layer).map(Math.sqrt));
-    const lengths = tensor(magnitude, [outputs], `${label}.lora_magnitude_vector`);
-    return add(layer, { ...pair, magnitude: lengths }, { rate, seed, stream });
+    pairs.push(pair);
+    return loraLinear(layer, pair, { drop: { rate, seed, stream } });
   });
   return pairs;
 
-  function add(layer: Linear, pair: LoraPair, drop: LoraDropout): Linear {
-    pairs.push(pair);
-    return loraLinear(layer, pair, drop);
+  function lengthsOf(layer: Linear): Floats {
+    const lengths = kernels.allocate(layer.outputs);
+    lengths.set(squaredRowLengths(layer).map(Math.sqrt));
+    return lengths;
   }
 }
 
-/** Puts saved adapters beside the layers that they change, in place. */
-export function attachAdapter(decoder: Decoder, pairs: readonly LoraPair[]): void {
+/**
+ * Puts saved adapters beside the layers that they change, in place, not to be trained. Where weights are packed DoRA needs
+ * `exact`, the same model with weights that can be looked at; it is not kept.
+ */
+export function attachAdapter(
+  kernels: Kernels,
+  decoder: Decoder,
+  pairs: readonly LoraPair[],
+  exact: Decoder = decoder,
+): void {
   const byName = new Map(pairs.map((pair) => [pair.name, pair]));
+  const lengths = new Map<string, Float64Array>();
+  replaceAdaptable(exact, (layer) => {
+    const pair = byName.get(layer.name);
+    if (pair?.magnitude) lengths.set(layer.name, rowLengths(kernels, layer, pair, squaredRowLengths(layer)));
+    return layer;
+  });
   replaceAdaptable(decoder, (layer) => {
     const pair = byName.get(layer.name);
-    if (pair?.magnitude) squaredRowLengths(layer);
-    return pair ? loraLinear(layer, pair) : layer;
+    const own = lengths.get(layer.name);
+    return pair ? loraLinear(layer, pair, { ...(own && { lengths: own }) }) : layer;
   });
 }
 

@@ -58,10 +58,13 @@ const adapterConfigSchema = z.looseObject({
   alpha_pattern: noPattern,
 });
 
-/** Loads a PEFT adapter and puts it beside the layers that it changes, in place. */
-export function loadAdapter(kernels: Kernels, decoder: Decoder, directory: string): LoraPair[] {
+/**
+ * Loads a PEFT adapter and puts it beside the layers that it changes, in place. `exact` opens the same model with weights
+ * that can be looked at, which DoRA needs beside packed ones.
+ */
+export function loadAdapter(kernels: Kernels, decoder: Decoder, directory: string, exact?: () => Decoder): LoraPair[] {
   const pairs = readAdapter(kernels, decoder, directory);
-  attachAdapter(decoder, pairs);
+  attachAdapter(kernels, decoder, pairs, pairs.some(({ magnitude }) => magnitude) ? exact?.() : undefined);
   return pairs;
 }
 

@@ -1,5 +1,6 @@
 // A frozen layer with an adapter beside it: plain LoRA (Hu et al., arXiv 2106.09685), or DoRA (arXiv 2402.09353), whose
 // rows are brought to trained lengths after the low-rank change. The base may be dense, packed or frozen.
+import type { Kernels } from "../../kernels/kernels.ts";
 import {
   columnsOf,
   createTape,
@@ -24,9 +25,13 @@ export interface LoraDropout {
 /**
  * Plain: base(x) + factor * (d(x) A^T) B^T, with d the dropout. DoRA: with the weight W + factor B A whose row o is made
  * magnitude[o] long, only the low-rank part meeting d(x); how long the rows were counts as a constant in the gradient.
- * Without `drop` it is a saved adapter.
+ * A saved adapter brings these lengths; otherwise they are taken anew in each pass.
  */
-export function loraLinear(base: Linear, pair: LoraPair, drop?: LoraDropout): Linear {
+export function loraLinear(
+  base: Linear,
+  pair: LoraPair,
+  { drop, lengths }: { drop?: LoraDropout; lengths?: Float64Array } = {},
+): Linear {
   const { terms } = base;
   const lowRank = (tape: Tape, x: Tensor): Tensor => {
     const { randomKey } = tape.pass;
@@ -50,7 +55,7 @@ export function loraLinear(base: Linear, pair: LoraPair, drop?: LoraDropout): Li
     bias: base.bias,
   };
   if (magnitude) {
-    const lengths = rowLengths(base, pair, drop === undefined);
+    const lengthsOf = trainedLengths(base, pair);
     return {
       ...common,
       apply(tape, x, residual) {
@@ -59,7 +64,7 @@ export function loraLinear(base: Linear, pair: LoraPair, drop?: LoraDropout): Li
         const low = lowRank(tape, x);
         const changed = linear(tape, low, pair.b, y);
         tape.give(y, low);
-        const out = scaleColumns(tape, changed, magnitude, lengths(tape), base.bias, residual);
+        const out = scaleColumns(tape, changed, magnitude, lengths ?? lengthsOf(tape.kernels), base.bias, residual);
         tape.give(changed);
         return out;
       },
@@ -84,38 +89,38 @@ export function loraLinear(base: Linear, pair: LoraPair, drop?: LoraDropout): Li
   };
 }
 
-/**
- * The lengths of the rows of W + factor B A [outputs]. Of W only the lengths of its rows and the products W A^T are
- * needed: |w + f b A|^2 = |w|^2 + 2 f b (A w) + f^2 b (A A^T) b. They are computed anew in each pass, but once for a saved
- * adapter that is not trained.
- */
-function rowLengths(base: Linear, { a, b, factor }: LoraPair, saved: boolean): (tape: Tape) => Float64Array {
-  let held: Float64Array | undefined;
+/** The lengths of the rows beside which an adapter is trained: new in each pass. */
+function trainedLengths(base: Linear, pair: LoraPair): (kernels: Kernels) => Float64Array {
   let squares: Float64Array | undefined;
-  return (tape) => {
-    const fixed = saved && !a.requiresGrad && !b.requiresGrad;
-    if (fixed && held) return held;
-    const rank = rowsOf(a);
-    const inputs = columnsOf(a);
-    const { outputs, bias } = base;
-    const frozen = (squares ??= base.squaredRowLengths!());
-    // A tape of its own: this is no part of what is differentiated.
-    using aside = createTape(tape.kernels, { recording: false });
-    const products = base.apply(aside, a).data;
-    const gram = aside.take([rank, rank], "gram").data;
-    aside.kernels.matmul(gram, a.data, a.data, rank, rank, inputs, "nt", false);
-    const lengths = Float64Array.from({ length: outputs }, (_, output) => {
-      const shift = bias ? bias.data[output]! : 0;
-      let square = frozen[output]!;
-      for (let i = 0; i < rank; i++) {
-        const row = b.data[output * rank + i]! * factor;
-        let inner = 2 * (products[i * outputs + output]! - shift);
-        for (let j = 0; j < rank; j++) inner += gram[i * rank + j]! * b.data[output * rank + j]! * factor;
-        square += row * inner;
-      }
-      return Math.sqrt(Math.max(0, square));
-    });
-    held = fixed ? lengths : undefined;
-    return lengths;
-  };
+  return (kernels) => rowLengths(kernels, base, pair, (squares ??= base.squaredRowLengths!()));
+}
+
+/**
+ * The lengths of the rows of W + factor B A [outputs], from the squares of those of W. Besides them only the products
+ * W A^T are needed: |w + f b A|^2 = |w|^2 + 2 f b (A w) + f^2 b (A A^T) b.
+ */
+export function rowLengths(
+  kernels: Kernels,
+  base: Linear,
+  { a, b, factor }: LoraPair,
+  squares: Float64Array,
+): Float64Array {
+  const rank = rowsOf(a);
+  const { outputs, bias } = base;
+  // A tape of its own: this is no part of what is differentiated.
+  using aside = createTape(kernels, { recording: false });
+  const products = base.apply(aside, a).data;
+  const gram = aside.take([rank, rank], "gram").data;
+  kernels.matmul(gram, a.data, a.data, rank, rank, columnsOf(a), "nt", false);
+  return Float64Array.from({ length: outputs }, (_, output) => {
+    const shift = bias ? bias.data[output]! : 0;
+    let square = squares[output]!;
+    for (let i = 0; i < rank; i++) {
+      const row = b.data[output * rank + i]! * factor;
+      let inner = 2 * (products[i * outputs + output]! - shift);
+      for (let j = 0; j < rank; j++) inner += gram[i * rank + j]! * b.data[output * rank + j]! * factor;
+      square += row * inner;
+    }
+    return Math.sqrt(Math.max(0, square));
+  });
 }

@@ -196,14 +196,18 @@ test("merging into packed weights, or into a model without the layer, changes no
   assert.deepEqual(after, before);
 });
 
-test("a DoRA adapter beside packed weights is refused with what to do", () => {
+test("a DoRA adapter beside packed weights needs the exact ones, or is refused with what to do", () => {
   const decoder = fresh("llama");
   const path = mkdtempSync(join(directory, "packed-"));
   saveCheckpoint(path, decoder, path);
   const options: LoraOptions = { ...plain, dora: true };
-  saveAdapter(path, addLora(kernels, decoder, options, 1), options, path);
+  const pairs = addLora(kernels, decoder, options, 1);
+  disturb(pairs);
+  saveAdapter(path, pairs, options, path);
   const packed = loadCheckpoint(path, kernels, { inference: true });
   assert.throws(() => loadAdapter(kernels, packed, path), /DoRA needs the lengths of the rows/);
+  loadAdapter(kernels, packed, path, () => loadCheckpoint(path, kernels, { frozen: "stored" }));
+  assertClose(logits(packed), logits(decoder), 1e-5);
 });
 
 test("what PEFT can write and is not read is refused by field", () => {
