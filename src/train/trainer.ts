@@ -236,7 +236,7 @@ async function* trainSteps<B>(
         ranks.meet();
       }
       meters.add(row, timing);
-      shown = { ...shown, ...shownOf(row), ...shownOf(timing) };
+      shown = { ...shown, ...shownOf(row), ...shownOf(timing), ...row.parts };
       yield { type: "progress", step: options.name, done: step, total: totalSteps, unit: "steps", metrics: shown };
       const slowness = clock.slowness();
       if (slowness !== undefined) {

@@ -1,8 +1,9 @@
-// Shows the events of jobs to people: live bars and a loss curve on a terminal, a plain line now and then elsewhere.
+// Shows the events of jobs to people: live bars, figures and a loss curve on a terminal, a plain line now and then
+// elsewhere.
 import type { JobEvent } from "../../protocol/index.ts";
 import { drawCurve, type Point } from "./curve.ts";
 import { formatBytes, formatNumber, formatSeconds } from "./table.ts";
-import { pad, truncate } from "./width.ts";
+import { displayWidth, pad, truncate } from "./width.ts";
 
 type Progress = Extract<JobEvent, { type: "progress" }>;
 
@@ -62,7 +63,7 @@ export function createReporter(options: {
   function draw(): void {
     const lines: string[] = [];
     for (const step of steps.values()) {
-      lines.push(truncate(barLine(step, now(), columns()), columns() - 1));
+      for (const line of barLines(step, now(), columns())) lines.push(truncate(line, columns() - 1));
       const width = Math.min(curveColumns, columns() - 3);
       for (const line of drawCurve(averaged(step.losses, width), { width, height: curveHeight }))
         lines.push(`  ${line}`);
@@ -128,53 +129,73 @@ export function createReporter(options: {
   };
 }
 
-function barLine(step: Step, now: number, columns: number): string {
+/** The bar and, where they do not fit beside it, figures on lines of their own. */
+function barLines(step: Step, now: number, columns: number): string[] {
   const { last } = step;
   const barColumns = Math.min(mostBarColumns, columns >> 2);
   const share = last.total === undefined ? undefined : Math.min(1, last.done / Math.max(1, last.total));
   const filled = Math.round((share ?? 0) * barColumns);
   const bar = share === undefined ? "" : `${"█".repeat(filled)}${"░".repeat(barColumns - filled)} `;
-  return `${pad(last.step, 12)} ${bar}${plainFigures(step, now)}`;
+  const [first, ...others] = [...placeTexts(step, now), ...figureTexts(last.metrics), ...rateTexts(step, now)];
+  const lines = [`${pad(last.step, 12)} ${bar}${first}`];
+  for (const text of others) {
+    const longer = `${lines.at(-1)}  ${text}`;
+    if (displayWidth(longer) < columns) lines[lines.length - 1] = longer;
+    else lines.push(`  ${text}`);
+  }
+  return lines;
 }
 
 function plainLine(step: Step, now: number): string {
-  return `${step.last.step}: ${plainFigures(step, now)}`;
+  return `${step.last.step}: ${[...placeTexts(step, now), ...figureTexts(plainly(step.last.metrics)), ...rateTexts(step, now)].join("  ")}`;
 }
 
 function doneLine(step: Step, now: number): string {
   const { last, startedAt } = step;
-  const figures = metricTexts(last.metrics);
   return [
     `${last.step}: ${count(last.done, last.unit)} in ${formatSeconds((now - startedAt) / 1000)}`,
-    ...figures,
+    ...figureTexts(plainly(last.metrics)),
   ].join("  ");
 }
 
-/** "42%  1,234 of 2,900 steps  1 m 05 s left  loss 4.213  9,012 tokens/s" */
-function plainFigures({ last, startedAt, startedFrom }: Step, now: number): string {
-  const { done, total, unit, metrics } = last;
+/** Without the parts of figures ("loss/wiki"): a line has no room for them. */
+function plainly(metrics: Record<string, number> | undefined): Record<string, number> {
+  return Object.fromEntries(Object.entries(metrics ?? {}).filter(([name]) => !name.includes("/")));
+}
+
+/** "42%  1,234 of 2,900 steps", "1 m 05 s left" */
+function placeTexts(step: Step, now: number): string[] {
+  const { done, total, unit } = step.last;
+  const rate = rateOf(step, now);
+  if (total === undefined) return [count(done, unit)];
+  const share = pad(`${Math.floor((100 * done) / Math.max(1, total))}%`, 4, "left");
+  const place = `${share}  ${`${count(done, "")} of ${count(total, unit)}`.replace("  ", " ")}`;
+  return rate > 0 ? [place, `${formatSeconds((total - done) / rate)} left`] : [place];
+}
+
+/** Units a second; 0 while it is not known. */
+function rateOf({ last, startedAt, startedFrom }: Step, now: number): number {
   const elapsed = (now - startedAt) / 1000;
-  const rate = elapsed > 0.5 ? (done - startedFrom) / elapsed : 0;
-  const parts = [];
-  if (total !== undefined) parts.push(pad(`${Math.floor((100 * done) / Math.max(1, total))}%`, 4, "left"));
-  parts.push(
-    total === undefined ? count(done, unit) : `${count(done, "")} of ${count(total, unit)}`.replace("  ", " "),
-  );
-  if (rate > 0 && total !== undefined) parts.push(`${formatSeconds((total - done) / rate)} left`);
-  parts.push(...metricTexts(metrics));
+  return elapsed > 0.5 ? (last.done - startedFrom) / elapsed : 0;
+}
+
+function rateTexts(step: Step, now: number): string[] {
+  const rate = rateOf(step, now);
+  const { unit, metrics } = step.last;
   const saysRate = Object.keys(metrics ?? {}).some((name) => name.endsWith("PerSecond"));
-  if (rate > 0 && !saysRate)
-    parts.push(`${unit === "bytes" ? formatBytes(Math.round(rate)) : `${formatNumber(rate)} ${unit}`}/s`);
-  return parts.join("  ");
+  if (rate <= 0 || saysRate) return [];
+  return [`${unit === "bytes" ? formatBytes(Math.round(rate)) : `${formatNumber(rate)} ${unit}`}/s`];
 }
 
 function count(value: number, unit: string): string {
   return unit === "bytes" ? formatBytes(value) : `${formatNumber(value)} ${unit}`.trimEnd();
 }
 
-/** `{loss: 3.2, tokensPerSecond: 9000}` as "loss 3.200", "9,000 tokens/s". */
-function metricTexts(metrics: Record<string, number> | undefined): string[] {
+/** `{loss: 3.2, tokensPerSecond: 9000, mfu: 0.7}` as "loss 3.200", "9,000 tokens/s", "MFU 70%". */
+function figureTexts(metrics: Record<string, number> | undefined): string[] {
   return Object.entries(metrics ?? {}).map(([name, value]) => {
+    if (name === "mfu") return `MFU ${(100 * value).toFixed(0)}%`;
+    if (name === "residentBytes") return `memory ${formatBytes(value)}`;
     const rated = /^(.+)PerSecond$/.exec(name);
     if (rated !== null) return `${formatNumber(Math.round(value))} ${words(rated[1]!)}/s`;
     return `${words(name)} ${formatNumber(value)}`;

@@ -137,10 +137,52 @@ test("on a terminal: bars stay within the width, and are erased before anything 
   assert.match(before, /█/);
   assert.match(before, /1 s left/);
   reporter.report({ type: "note", text: "hello" });
-  // One bar and six lines of the curve.
-  assert.equal(text().slice(before.length), "\u001B[7F\u001B[Jhello\n");
+  // One bar, the figures that do not fit beside it, and six lines of the curve.
+  assert.equal(text().slice(before.length), "\u001B[8F\u001B[Jhello\n");
   reporter.close();
   assert.match(text(), /读取: 2 documents in 1 s  loss 2\n$/);
+});
+
+test("a training run on a narrow terminal: every figure is there, in its unit, and no line is too wide", () => {
+  let written = "";
+  let time = 0;
+  const reporter = createReporter({
+    write: (text) => void (written = text),
+    interactive: true,
+    columns: () => 40,
+    now: () => time,
+  });
+  const metrics = {
+    loss: 4.18,
+    learningRate: 3e-4,
+    gradientNorm: 1.234,
+    validationLoss: 3.21,
+    tokensPerSecond: 9012.3,
+    mfu: 0.643,
+    residentBytes: 1.23e9,
+    "loss/wiki": 3.3,
+  };
+  for (const done of [10, 20]) {
+    reporter.report({ type: "progress", step: "pretrain", done, total: 100, unit: "steps", metrics });
+    time += 1_000;
+  }
+  for (const figure of [
+    "loss 4.180",
+    "learning rate 3.00e-4",
+    "gradient norm 1.234",
+    "validation loss 3.210",
+    "9,012 tokens/s",
+    "MFU 64%",
+    "memory 1.2 GB",
+    "loss/wiki 3.300",
+    "8 s left",
+  ]) {
+    assert.ok(written.includes(figure), `${figure} in\n${written}`);
+  }
+  for (const line of written.split("\n")) assert(displayWidth(line) <= 40, line);
+  reporter.close();
+  // What is left on the screen is a line without the parts of figures.
+  assert.match(written, /^pretrain: 20 steps in 2 s {2}loss 4\.180 .*memory 1\.2 GB\n$/);
 });
 
 test("streamed text is not broken by a bar, and its line is ended before one", () => {
