@@ -1,6 +1,6 @@
 // The door of the flywheel: models that answer while they are trained, and runs that look at them.
 export { trainingHooks, type HookContext, type HookSettings } from "./hooks.ts";
-export { finetuneRun, type FinetuneRun } from "./runs.ts";
+export { finetuneRun, pretrainRun, type FinetuneRun, type PretrainRun } from "./runs.ts";
 export {
   trainingModel,
   type SampledAnswer,

@@ -1,7 +1,14 @@
 // Training runs with what looks at the model in between, as plain data: what the command line and configuration files
 // start, in a thread of its own.
 import type { Job } from "../protocol/job.ts";
-import { finetune, type FinetuneOptions, type FinetuneResult } from "../train/index.ts";
+import {
+  finetune,
+  pretrain,
+  type FinetuneOptions,
+  type FinetuneResult,
+  type PretrainOptions,
+  type PretrainResult,
+} from "../train/index.ts";
 import { trainingHooks, type HookSettings } from "./hooks.ts";
 
 /** Options as plain data, and the hooks by their settings. */
@@ -12,6 +19,17 @@ export function finetuneRun({ chat, sample, evaluate, ...options }: FinetuneRun)
   return finetune({
     ...options,
     hooks: (tuned, directory) => trainingHooks(settings, { ...tuned, directory }),
+  });
+}
+
+export type PretrainRun = Omit<PretrainOptions, "hooks"> & HookSettings;
+
+export function pretrainRun({ chat, sample, evaluate, ...options }: PretrainRun): Job<PretrainResult> {
+  const settings = hookSettings({ chat, sample, evaluate });
+  if (Object.keys(settings).length === 0) return pretrain(options);
+  return pretrain({
+    ...options,
+    hooks: (opened, directory) => trainingHooks(settings, { ...opened, directory }),
   });
 }
 

@@ -68,3 +68,4 @@ export {
   type TuningPlaces,
   type TuningSettings,
 } from "./tuning.ts";
+export { settingsOfDepth, type DepthSettings } from "./depth.ts";

@@ -1,21 +1,48 @@
+import type { PretrainRun } from "../../flywheel/index.ts";
+import { pretrainDefaults, type PretrainResult } from "../../train/index.ts";
 import { defineCommand } from "../command.ts";
+import {
+  hookOptions,
+  hookSettings,
+  stepOptions,
+  stepSettings,
+  watchOptions,
+  watchSettings,
+} from "../training/options.ts";
+import {
+  batchOptions,
+  checkNoShape,
+  describeDepth,
+  readShape,
+  readSources,
+  shapeOptions,
+  sourceOptions,
+} from "../training/pretrain-options.ts";
 import { runInWorker } from "../ui/worker-job.ts";
 import { Failure } from "../../protocol/errors.ts";
-import { pretrainDefaults, type PretrainOptions, type PretrainResult } from "../../train/index.ts";
 
-const { model, schedule, optimizer, ...settings } = pretrainDefaults;
+const { schedule, optimizer, ...settings } = pretrainDefaults;
 
 export default defineCommand({
-  summary: "Train a decoder from scratch on tokens.",
-  usage: "lianlu pretrain TOKENS --out DIR (--steps N | --minutes N)",
+  summary: "Train a decoder on tokens, from scratch or from a checkpoint.",
+  usage: "lianlu pretrain TOKENS --out DIR (--steps N | --minutes N | --epochs N)",
   examples: [
     { command: "lianlu pretrain tokens --out base --minutes 3", help: "the default model of about 5 M parameters" },
+    { command: "lianlu pretrain tokens --out base --depth 8 --epochs 2", help: "one dial for the size; two epochs" },
     {
-      command: "lianlu pretrain tokens --out base --steps 500 --hidden 256 --heads 8 --intermediate 704",
-      help: "a larger one",
+      command: "lianlu pretrain tokens --out base --steps 500 --family qwen3 --hidden 256 --heads 8 --intermediate 704",
+      help: "a shape of your own",
+    },
+    {
+      command: "lianlu pretrain --source wiki=tokens-wiki:0.7 --source code=tokens-code:0.3 --out base --steps 2000",
+      help: "two sources by weight",
+    },
+    {
+      command: "lianlu pretrain tokens --from base --out longer --steps 500 --learning-rate 1e-3",
+      help: "go on from the weights of a checkpoint",
     },
   ],
-  positionals: { min: 1, max: 1, help: "a directory that `lianlu tokenize` wrote" },
+  positionals: { min: 0, max: 1, help: "a directory that `lianlu tokenize` wrote; or --source" },
   options: {
     out: {
       type: "string",
@@ -30,21 +57,10 @@ export default defineCommand({
       max: 100_000,
       help: "train for about this long; steps are reckoned once, at the start",
     },
-    family: { type: "choice", values: ["internlm2", "llama"], default: model.family, help: "architecture" },
-    hidden: { type: "integer", min: 16, max: 16384, default: model.hiddenSize, help: "hidden size" },
-    layers: { type: "integer", min: 1, max: 256, default: model.layers, help: "blocks" },
-    heads: { type: "integer", min: 1, max: 256, default: model.heads, help: "query heads" },
-    kvHeads: { type: "integer", min: 1, max: 256, default: model.kvHeads, help: "key-value heads" },
-    intermediate: { type: "integer", min: 16, max: 65536, default: model.intermediateSize, help: "feed-forward size" },
-    length: {
-      type: "integer",
-      min: 8,
-      max: 32768,
-      default: settings.length,
-      help: "longest piece of a document, in tokens",
-    },
-    batchTokens: { type: "integer", min: 8, max: 1 << 20, default: settings.batchTokens, help: "tokens a batch" },
-    accumulate: { type: "integer", min: 1, max: 4096, default: settings.accumulate, help: "batches a step" },
+    ...sourceOptions,
+    from: { type: "string", placeholder: "DIR", help: "checkpoint to go on from; its shape and tokenizer are kept" },
+    ...shapeOptions,
+    ...batchOptions,
     zero: {
       type: "integer",
       min: 1,
@@ -52,28 +68,9 @@ export default defineCommand({
       placeholder: "GROUP",
       help: "under mpirun or srun: this many ranks share one set of moments; 1 gives each its own",
     },
-    optimizer: {
-      type: "choice",
-      values: ["muon", "adamw"],
-      default: optimizer.kind,
-      help: "muon for the matrices of the blocks, adamw for the rest; or adamw for all",
-    },
-    learningRate: { type: "number", min: 0, max: 1, default: schedule.peak, help: "highest learning rate" },
-    schedule: {
-      type: "choice",
-      values: ["cosine", "constant"],
-      default: schedule.kind,
-      help: "learning rate over time",
-    },
-    warmup: {
-      type: "number",
-      min: 0,
-      max: 1,
-      default: schedule.warmupShare,
-      help: "share of the steps in which the rate rises",
-    },
-    weightDecay: { type: "number", min: 0, max: 1, default: optimizer.weightDecay, help: "decay of matrices" },
-    clip: { type: "number", min: 0, default: optimizer.clip, help: "largest gradient norm; 0 does not clip" },
+    ...stepOptions,
+    ...watchOptions,
+    ...hookOptions,
     validateEvery: {
       type: "integer",
       min: 1,
@@ -95,49 +92,69 @@ export default defineCommand({
     },
   },
   async run({ options, positionals, signal, report, print }) {
-    if ((options.steps === undefined) === (options.minutes === undefined)) {
-      throw new Failure("usage", "Give either --steps or --minutes.", "For example --minutes 3.");
-    }
-    const job: Omit<PretrainOptions, "signal"> = {
-      tokens: positionals[0]!,
+    const sources = readSources(options, positionals[0]);
+    if (options.from !== undefined) checkNoShape(options, options.from);
+    const { peak, ...shape } = readShape(options);
+    const { lengths, ...batches } = shape;
+    const usual = { ...schedule, peak: peak ?? schedule.peak };
+    const steps = stepSettings(options, { optimizer, schedule: usual });
+    if (options.depth !== undefined) print(describeDepth({ ...shape, peak }, steps.schedule.peak));
+    const job: PretrainRun = {
+      ...batches,
+      ...(lengths !== undefined && { lengths }),
+      ...steps,
+      ...watchSettings(options),
+      ...hookSettings(options),
+      tokens: sources,
       out: options.out,
-      model: {
-        family: options.family,
-        hiddenSize: options.hidden,
-        layers: options.layers,
-        heads: options.heads,
-        kvHeads: options.kvHeads,
-        intermediateSize: options.intermediate,
-      },
-      length: options.length,
-      batchTokens: options.batchTokens,
-      accumulate: options.accumulate,
+      ...(options.from !== undefined && { from: options.from }),
+      until: readEnd(options),
       zero: options.zero,
-      until: options.steps === undefined ? { minutes: options.minutes! } : { steps: options.steps },
-      schedule: {
-        ...schedule,
-        kind: options.schedule as "cosine" | "constant",
-        peak: options.learningRate,
-        warmupShare: options.warmup,
-      },
-      optimizer: {
-        ...optimizer,
-        kind: options.optimizer as "adamw" | "muon",
-        weightDecay: options.weightDecay,
-        clip: options.clip,
-      },
       validateEvery: options.validateEvery,
       snapshotEvery: options.snapshotEvery,
       seed: options.seed,
     };
-    const result = await runInWorker<PretrainResult>(import.meta.resolve("../../train/pretrain.ts"), "pretrain", job, {
-      report,
-      signal,
-    });
+    const result = await runInWorker<PretrainResult>(
+      import.meta.resolve("../../flywheel/runs.ts"),
+      "pretrainRun",
+      job,
+      {
+        report,
+        signal,
+      },
+    );
     print(
       `${result.steps} steps at ${Math.round(result.tokensPerSecond)} tokens/s. Validation loss ${result.validationLoss.toFixed(3)} nats a token` +
-        ` (unigram ${result.unigramLoss.toFixed(3)}, trigram ${result.trigramLoss.toFixed(3)}). Written: ${options.out}`,
+        ` (unigram ${result.unigramLoss.toFixed(3)}, trigram ${result.trigramLoss.toFixed(3)})${describeLosses(result)}. Written: ${options.out}`,
     );
     return { ...result, curve: undefined };
   },
 });
+
+function readEnd({
+  steps,
+  minutes,
+  epochs,
+  source,
+}: {
+  steps: number | undefined;
+  minutes: number | undefined;
+  epochs: number | undefined;
+  source: readonly string[];
+}): PretrainRun["until"] {
+  if (steps !== undefined && minutes !== undefined) {
+    throw new Failure("usage", "Give either --steps or --minutes.", "For example --minutes 3.");
+  }
+  if (steps !== undefined) return { steps };
+  if (minutes !== undefined) return { minutes };
+  if (epochs === undefined && source.length === 0) {
+    throw new Failure("usage", "Give one of --steps, --minutes and --epochs.", "For example --minutes 3.");
+  }
+  return "epochs";
+}
+
+function describeLosses({ validationLosses }: PretrainResult): string {
+  const entries = Object.entries(validationLosses);
+  if (entries.length < 2) return "";
+  return `: ${entries.map(([name, loss]) => `${name} ${loss.toFixed(3)}`).join(", ")}`;
+}
