@@ -47,7 +47,11 @@ export async function* readFileRecords(path: string): AsyncGenerator<FileRecord,
   const shape = shapeOf(path) ?? guessShape(path);
   let number = 0;
   const lines = async function* (): AsyncGenerator<FileRecord, void, void> {
-    for await (const line of readJsonLines(path)) yield numbered(line, (number += 1));
+    try {
+      for await (const line of readJsonLines(path)) yield numbered(line, (number += 1));
+    } catch (error) {
+      throw isDamage(error) ? damaged(path, error) : error;
+    }
   };
   switch (shape) {
     case "lines":
@@ -135,6 +139,14 @@ function readWhole(path: string): Buffer {
       "Fetch or pack it again.",
     );
   }
+}
+
+/** zlib's own errors. */
+const isDamage = (error: unknown): boolean => /^Z_/.test((error as NodeJS.ErrnoException).code ?? "");
+
+function damaged(path: string, error: unknown): Failure {
+  const reason = (error as Error).message;
+  return new Failure("input", `${path} is no whole gzip file: ${reason}.`, "Fetch or pack it again.", { cause: error });
 }
 
 function decodeStrictly(bytes: Uint8Array): string | undefined {

@@ -75,7 +75,7 @@ function readCommands(text: string, turn: string, tools: readonly ToolDefinition
     const parameter = Object.keys(
       (tools.find((tool) => tool.name === name)?.parameters["properties"] as object | undefined) ?? { query: {} },
     )[0]!;
-    const argument = quoted ?? (bare ?? "").trim();
+    const argument = quoted?.replace(/\\(.)/gs, "$1") ?? (bare ?? "").trim();
     return { id: `${turn}_${index + 1}`, name: name!, arguments: JSON.stringify({ [parameter]: argument }) };
   });
 }
