@@ -142,7 +142,7 @@ function readWhole(path: string): Buffer {
 }
 
 /** zlib's own errors. */
-const isDamage = (error: unknown): boolean => /^Z_/.test((error as NodeJS.ErrnoException).code ?? "");
+const isDamage = (error: unknown): boolean => (error as NodeJS.ErrnoException).code?.startsWith("Z_") === true;
 
 function damaged(path: string, error: unknown): Failure {
   const reason = (error as Error).message;
