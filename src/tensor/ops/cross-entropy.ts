@@ -39,14 +39,14 @@ export function linearCrossEntropy(
     if (train) logitsBackward(tape, chunkLogits, terms, gradients, begin, end);
   }
   tape.give(logits);
-  const scratch = gradients.filter((gradient) => gradient !== undefined);
-  if (tape.recording && scratch.length > 0) {
-    tape.record([losses], [logits, ...scratch], () => {
+  if (tape.recording && gradients.some((gradient) => gradient !== undefined)) {
+    tape.record([losses], [logits], () => {
       for (const [index, { x }] of terms.entries()) {
         const gradient = gradients[index];
         if (!gradient) continue;
-        const { grad, accumulate } = tape.gradientOf(x);
-        kernels.addScaled(grad, gradient.data, 1, accumulate);
+        // What was taken in the forward pass is the gradient already: its buffer is handed on.
+        gradient.grad = gradient.data;
+        tape.passGradient(gradient, x);
       }
     });
   }
