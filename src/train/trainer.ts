@@ -177,7 +177,7 @@ async function* trainSteps<B>(
     // What a return to the newest snapshot falls back on before there is another.
     if (options.onAnomaly === "rollback" && !found) await save("turn");
     while (!done()) {
-      if (ranks.agree(Number(signal.aborted)) !== 0) {
+      if (anyOf(ranks, signal.aborted)) {
         const broken = brokenAmong(kernels, optimizer.parameters);
         if (broken) throw await failureOf(brokenWeights(state.step, broken.name));
         await save("stop");
@@ -322,4 +322,11 @@ function checkSameStart(ranks: Ranks, step: number | undefined): void {
     `${ranks.name} found the snapshot of step ${step ?? 0}, and rank 0 that of step ${first}.`,
     "Every rank must see the same files: put the output on a disk that all machines share.",
   );
+}
+
+/** Whether it is so on one of the ranks. */
+function anyOf(ranks: Ranks, here: boolean): boolean {
+  const count = Float64Array.of(Number(here));
+  ranks.sum(count);
+  return count[0]! > 0;
 }
