@@ -63,7 +63,7 @@ export function packEpoch(
       open--;
     };
     take(lengths[order[oldest]!]!);
-    for (let length = room; length >= 0;) {
+    for (let length = Math.min(room, longest); length >= 0;) {
       if (length > room) length = room;
       if (waiting[length]!.length > 0) take(length);
       else length--;
