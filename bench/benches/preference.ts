@@ -8,7 +8,7 @@ import { initializeDecoder, makeTrainable, namedTensors, type DecoderConfig } fr
 import { createTape, randomPermutation } from "../../src/tensor/index.ts";
 import { loadTokenizer } from "../../src/tokenizer/index.ts";
 import { createBatch } from "../../src/train/batch.ts";
-import { packGroups, placeGroups, type Group, type GroupBatch } from "../../src/train/preference/packing.ts";
+import { groupBatches, type Group, type GroupBatch } from "../../src/train/preference/packing.ts";
 import { dpo } from "../../src/train/preference/pairs.ts";
 import { defineBench, milliseconds, row, takeTurns } from "../harness.ts";
 
@@ -62,7 +62,7 @@ export default defineBench({
     const walk = { rows: packedRows, seed: 1, padId: config.padTokenId };
     const objective = dpo({ decoder, pairs, reference, ...walk }, { loss: "sigmoid", beta: 0.1, labelSmoothing: 0 });
     const lengths = pairs.map((pair) => pair.reduce((sum, { tokens }) => sum + tokens.length, 0));
-    const packed = packGroups(lengths, lengths.keys(), packedRows).map((groups) => placeGroups(pairs, groups, walk));
+    const packed = groupBatches(pairs, walk);
     const real = lengths.reduce((sum, length) => sum + length, 0);
     note(
       `preference: ${pairs.length} pairs of ${real} tokens, packed into ${rowsOf(packed)} rows` +

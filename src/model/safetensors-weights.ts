@@ -21,6 +21,8 @@ interface SafetensorsOptions {
   frozen?: FrozenMode | undefined;
   /** `quantization_config` of config.json. */
   quantization?: unknown;
+  /** Names of tensors that are no part of the decoder. */
+  others?: readonly string[];
   /** Where packed weights are taken from and kept. Default: the user's cache where the decoder is for inference. */
   cache?: WeightCache;
 }
@@ -30,7 +32,7 @@ export function loadSafetensors(
   directory: string,
   config: DecoderConfig,
   kernels: Kernels,
-  { inference, frozen, quantization, cache: given }: SafetensorsOptions,
+  { inference, frozen, quantization, cache: given, others = [] }: SafetensorsOptions,
 ): Decoder {
   const source = openCheckpointTensors(directory);
   try {
@@ -96,7 +98,11 @@ export function loadSafetensors(
       ...(frozen && frozenParts(kernels, config, frozen, stored)),
     };
     const decoder = buildDecoder(kernels, config, parts);
-    refuseUnused(source, config, (name) => used.has(name) || isPartOfLowBit(source, name, lowBit));
+    refuseUnused(
+      source,
+      config,
+      (name) => used.has(name) || others.includes(name) || isPartOfLowBit(source, name, lowBit),
+    );
     void cache.save();
     return decoder;
   } finally {

@@ -2,12 +2,13 @@
 // Who makes and who judges them is given: this file knows neither an engine nor a verifier.
 import type { Decoder } from "../../model/index.ts";
 import { randomBits, randomPermutation, type Tape } from "../../tensor/index.ts";
+import { packEpoch } from "../data/packing.ts";
 import type { Objective, Sum } from "../objective.ts";
 import type { Example } from "../sampler.ts";
 import type { PassOptions } from "../step.ts";
 import { answerLogprobs, withoutTraining, type AnswerLogprobs } from "./logprobs.ts";
 import { groupAdvantages, grpoLoss, type GrpoLossOptions } from "./losses/grpo.ts";
-import { packGroups, placeGroups, type GroupBatch } from "./packing.ts";
+import { placeGroups, type GroupBatch } from "./packing.ts";
 import type { Rollout, RolloutStore } from "./rollouts.ts";
 
 export interface GrpoOptions extends GrpoLossOptions {
@@ -116,7 +117,7 @@ export function grpo(options: GrpoObjectiveOptions): Objective<GrpoBatch> {
   function packsOf(rollouts: readonly Rollout[]): GroupBatch[] {
     const groups = rollouts.map(({ prompt, ids }) => [exampleOf(promptIds[prompt]!, ids)]);
     const lengths = groups.map(([example]) => example!.tokens.length);
-    return packGroups(lengths, lengths.keys(), options.rows).map((chosen) => {
+    return packEpoch(lengths, options, 0).map((chosen) => {
       const rows = fittingRows(
         chosen.reduce((sum, each) => sum + lengths[each]!, 0),
         options.rows,

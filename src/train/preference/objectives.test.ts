@@ -13,7 +13,7 @@ import { createTape, randomBits, randomNormal, tensor, type Tape, type Tensor } 
 import type { Objective } from "../objective.ts";
 import type { Example } from "../sampler.ts";
 import { dpoLosses } from "./losses/dpo.ts";
-import { createGroupSampler, groupLength, packGroups, placeGroups, type Group } from "./packing.ts";
+import { createGroupSampler, groupLength, placeGroups, type Group } from "./packing.ts";
 import { dpo, orpo } from "./pairs.ts";
 import { kto, type RatedGroup } from "./rated.ts";
 import { referenceLogprobs } from "./reference.ts";
@@ -158,18 +158,7 @@ test("the reference is that of the model as it is, kept by its key, and makes a 
   assert.notDeepEqual(await runJob(referenceLogprobs(tape, decoder, pairs, walk, { ...kept, key: "two" })), found);
 });
 
-test("groups are packed whole, each once an epoch; a walk goes on from its state", () => {
-  const lengths = Array.from({ length: 300 }, (_, index) => 5 + (randomBits(1, 1, index) % 60));
-  const bins = packGroups(lengths, lengths.keys(), 128);
-  assert.deepEqual(
-    bins.flat().sort((a, b) => a - b),
-    lengths.map((_, index) => index),
-  );
-  const used = bins.map((groups) => groups.reduce((sum, group) => sum + lengths[group]!, 0));
-  assert.ok(Math.max(...used) <= 128);
-  const filled = used.reduce((sum, rows) => sum + rows, 0) / (128 * bins.length);
-  assert.ok(filled > 0.93, `${filled} of the rows are filled`);
-
+test("a walk goes on from its state, each pair once an epoch", () => {
   const small = pairs.map(groupLength);
   const take = (count: number, from?: { epoch: number; batch: number }) => {
     const sampler = createGroupSampler(small, { rows: 24, seed: 3 }, (groups) => groups, from);
@@ -179,4 +168,9 @@ test("groups are packed whole, each once an epoch; a walk goes on from its state
   const whole = take(9);
   const first = take(4);
   assert.deepEqual([...first.given, ...take(5, first.state).given], whole.given);
+  const firstEpoch = whole.given.slice(
+    0,
+    whole.given.findIndex((_, index) => take(index).state.epoch === 1),
+  );
+  assert.deepEqual(firstEpoch.flat().sort(), all);
 });

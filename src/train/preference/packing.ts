@@ -1,7 +1,7 @@
 // Answers packed into batches without padding: sequences that belong together (the two answers of a pair) lie in one batch,
 // each seeing only itself.
-import { randomPermutation } from "../../tensor/index.ts";
 import { createBatch, placeDocument, type Batch } from "../batch.ts";
+import { packEpoch } from "../data/packing.ts";
 import type { Example, Sampler } from "../sampler.ts";
 
 /** Sequences of one group of the data. */
@@ -27,37 +27,6 @@ export interface GroupWalkOptions {
   rows: number;
   seed: number;
   padId: number;
-}
-
-/** Batches that wait for groups that fill them; more of them pack closer and mix an epoch's order less. */
-const openBatches = 16;
-
-/**
- * Groups of these lengths, in this order, into batches of `rows`: each into the fullest of the open batches that has room.
- * A batch is closed when too many are open. Returns the groups of each batch.
- */
-export function packGroups(lengths: readonly number[], order: Iterable<number>, rows: number): number[][] {
-  const closed: number[][] = [];
-  const open: { room: number; groups: number[] }[] = [];
-  for (const group of order) {
-    const length = lengths[group]!;
-    let best: (typeof open)[number] | undefined;
-    for (const candidate of open) {
-      if (candidate.room >= length && (best === undefined || candidate.room < best.room)) best = candidate;
-    }
-    if (best === undefined) {
-      if (open.length === openBatches) {
-        let fullest = 0;
-        for (const [index, { room }] of open.entries()) if (room < open[fullest]!.room) fullest = index;
-        closed.push(open.splice(fullest, 1)[0]!.groups);
-      }
-      best = { room: rows, groups: [] };
-      open.push(best);
-    }
-    best.groups.push(group);
-    best.room -= length;
-  }
-  return [...closed, ...open.map(({ groups }) => groups)];
 }
 
 /** The batch of these groups. */
@@ -92,8 +61,7 @@ export function createGroupSampler<B>(
   from: GroupWalkState = { epoch: 0, batch: 0 },
 ): Sampler<B, GroupWalkState> {
   const state = { ...from };
-  const batchesOf = (epoch: number): number[][] =>
-    packGroups(lengths, randomPermutation(seed, epoch, lengths.length), rows);
+  const batchesOf = (epoch: number): number[][] => packEpoch(lengths, { rows, seed }, epoch);
   let batches = batchesOf(state.epoch);
   return {
     state,
@@ -108,4 +76,9 @@ export function createGroupSampler<B>(
       return place(groups);
     },
   };
+}
+
+/** Every group once, in batches. */
+export function groupBatches(groups: readonly Group[], options: GroupWalkOptions): GroupBatch[] {
+  return packEpoch(groups.map(groupLength), options, 0).map((chosen) => placeGroups(groups, chosen, options));
 }
