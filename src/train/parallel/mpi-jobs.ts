@@ -17,19 +17,11 @@ export interface JobOutcome {
   seconds: number;
 }
 
-/**
- * Runs a command on so many ranks. `onOutput` gets what rank 0 prints, and what ends the whole job: the starter and every
- * rank, as a power cut does.
- */
-export function runRanks(
-  ranks: number,
-  command: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; onOutput?: (text: string, endAll: () => void) => void } = {},
-): Promise<JobOutcome> {
+/** Runs a command on so many ranks. */
+export function runRanks(ranks: number, command: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<JobOutcome> {
   const started = performance.now();
   const start = ["--oversubscribe", "--bind-to", "none", "-n", String(ranks), ...command];
   const child = spawn("mpirun", start, {
-    detached: true,
     env: {
       ...process.env,
       // In a container the tests may be root.
@@ -37,15 +29,12 @@ export function runRanks(
       OMPI_ALLOW_RUN_AS_ROOT_CONFIRM: "1",
       LIANLU_THREADS: "1",
       NODE_NO_WARNINGS: "1",
-      ...options.env,
+      ...env,
     },
     stdio: ["ignore", "pipe", "pipe"],
   });
   let [stdout, stderr] = ["", ""];
-  child.stdout.setEncoding("utf8").on("data", (text: string) => {
-    stdout += text;
-    options.onOutput?.(text, () => killAll(child.pid!));
-  });
+  child.stdout.setEncoding("utf8").on("data", (text: string) => (stdout += text));
   child.stderr.setEncoding("utf8").on("data", (text: string) => (stderr += text));
   return new Promise((resolve, reject) => {
     child.on("error", reject);
@@ -60,30 +49,18 @@ export function runRanks(
   });
 }
 
-/** mpirun's ranks are its children, each the first of a group of its own. */
-function killAll(starter: number): void {
-  const { stdout } = spawnSync("ps", ["-o", "pid=", "--ppid", String(starter)], { encoding: "utf8" });
-  for (const pid of [...stdout.trim().split(/\s+/).map(Number), starter]) {
-    try {
-      process.kill(pid, "SIGKILL");
-    } catch {
-      // It has ended by itself.
-    }
-  }
-}
-
 const program = fileURLToPath(new URL("./rank-program.ts", import.meta.url));
 
-/** Runs rank-program.ts to its end, on one rank without mpirun. */
-export async function runProgram(
+/** Runs rank-program.ts; on one rank without mpirun. */
+export async function runPrograms(
   ranks: number,
-  options: RankProgram,
-  more: Parameters<typeof runRanks>[2] = {},
-): Promise<JobOutcome & { result: RankProgramResult | undefined }> {
-  const command = [process.execPath, program, JSON.stringify(options)];
-  const outcome = ranks === 1 ? runAlone(command) : await runRanks(ranks, command, more);
-  const line = outcome.stdout.split("\n").find((text) => text.startsWith("{"));
-  return { ...outcome, result: line === undefined ? undefined : (JSON.parse(line) as RankProgramResult) };
+  programs: readonly RankProgram[],
+  env: NodeJS.ProcessEnv = {},
+): Promise<JobOutcome & { results: RankProgramResult[] }> {
+  const command = [process.execPath, program, JSON.stringify(programs)];
+  const outcome = ranks === 1 ? runAlone(command) : await runRanks(ranks, command, env);
+  const lines = outcome.stdout.split("\n").filter((text) => text.startsWith("{"));
+  return { ...outcome, results: lines.map((line) => JSON.parse(line) as RankProgramResult) };
 }
 
 function runAlone([executable, ...args]: readonly string[]): JobOutcome {

@@ -1,5 +1,5 @@
 // What the tests of ranks start by mpirun: a tiny model on a few made-up documents, and failures made on purpose.
-// Usage: node rank-program.ts '{"workDirectory": ..., ...}'
+// Usage: node rank-program.ts '[{"workDirectory": ..., ...}, ...]'; one after the other.
 import { loadKernels } from "../../kernels/index.ts";
 import { initializeDecoder, makeTrainable, namedTensors } from "../../model/index.ts";
 import { tinyConfig } from "../../model/tiny.ts";
@@ -22,10 +22,10 @@ export interface RankProgram {
   tied?: boolean;
   checkpointing?: number;
   /** What a rank does after a step instead of going on. */
-  failure?: { rank: number; step: number; how: "throw" | "kill" | "hang" | "stop" };
+  failure?: { rank: number; step: number; how: "throw" | "kill" | "kill all" | "hang" | "stop" };
 }
 
-/** What rank 0 prints at the end, as a line of JSON. */
+/** What rank 0 prints at the end as a line of JSON, after a line for each step. */
 export interface RankProgramResult {
   /** Undefined on other ranks. */
   stateFile: string | undefined;
@@ -34,18 +34,23 @@ export interface RankProgramResult {
   bytesSent: number;
 }
 
-const program = JSON.parse(process.argv[2]!) as RankProgram;
 const stopping = new AbortController();
-const result = await runJob(onRanks(work)).catch((error: unknown) => {
-  if (error instanceof Error && error.name === "AbortError") process.exit(130);
-  throw error;
-});
-if (result.stateFile !== undefined) console.log(JSON.stringify(result));
+for (const program of JSON.parse(process.argv[2]!) as RankProgram[]) {
+  const job = onRanks((ranks) => work(ranks, program));
+  const result = await runJob(job, (event) => {
+    if (event.type === "progress") console.log(`step ${event.done}`);
+  }).catch((error: unknown) => {
+    if (error instanceof Error && error.name === "AbortError") process.exit(130);
+    throw error;
+  });
+  if (result.stateFile !== undefined) console.log(JSON.stringify(result));
+}
 // As the command line does: the exchange's thread must not keep the process.
 process.exit(0);
 
-async function* work(ranks: Ranks): Job<RankProgramResult> {
-  const { steps, accumulate } = program;
+async function* work(ranks: Ranks, program: RankProgram): Job<RankProgramResult> {
+  const { steps, accumulate, failure } = program;
+  const sentBefore = ranks.messages?.counts().bytesSent ?? 0;
   const kernels = loadKernels();
   // Several layers and a small bucket, so that there is something to overlap.
   const config = tinyConfig("llama", { layers: 3, vocabSize: 40, tieEmbeddings: program.tied ?? false });
@@ -86,7 +91,7 @@ async function* work(ranks: Ranks): Job<RankProgramResult> {
   for (;;) {
     const { done, value } = await training.next();
     if (!done) {
-      if (value.type === "progress") failAfter(ranks.rank, value.done);
+      if (value.type === "progress") failAfter(failure, ranks, value.done);
       yield value;
       continue;
     }
@@ -94,17 +99,23 @@ async function* work(ranks: Ranks): Job<RankProgramResult> {
       stateFile: value.stateFile,
       lastLoss: value.lastLoss,
       momentBytes: optimizer.state.reduce((sum, { data }) => sum + data.byteLength, 0),
-      bytesSent: ranks.messages?.counts().bytesSent ?? 0,
+      bytesSent: (ranks.messages?.counts().bytesSent ?? 0) - sentBefore,
     };
   }
 }
 
-function failAfter(rank: number, step: number): void {
-  const { failure } = program;
-  if (failure === undefined || failure.rank !== rank || failure.step !== step) return;
+function failAfter(failure: RankProgram["failure"], ranks: Ranks, step: number): void {
+  if (failure === undefined || failure.rank !== ranks.rank || failure.step !== step) return;
   switch (failure.how) {
     case "throw":
       throw new Error("made to fail");
+    case "kill all":
+      // mpirun, the other ranks of this machine, itself: as when the power is cut.
+      for (const pid of [process.ppid, ...(ranks.messages?.peers ?? []).map((peer) => peer.process)]) {
+        if (pid !== process.pid) process.kill(pid, "SIGKILL");
+      }
+      process.kill(process.pid, "SIGKILL");
+      break;
     case "kill":
       process.kill(process.pid, "SIGKILL");
       break;
