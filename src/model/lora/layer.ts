@@ -107,12 +107,11 @@ export function rowLengths(
 ): Float64Array {
   const rank = rowsOf(a);
   const { outputs, bias } = base;
-  // A tape of its own: this is no part of what is differentiated.
-  using aside = createTape(kernels, { recording: false });
+  const aside = asideTape(kernels);
   const products = base.apply(aside, a).data;
   const gram = aside.take([rank, rank], "gram").data;
   kernels.matmul(gram, a.data, a.data, rank, rank, columnsOf(a), "nt", false);
-  return Float64Array.from({ length: outputs }, (_, output) => {
+  const lengths = Float64Array.from({ length: outputs }, (_, output) => {
     const shift = bias ? bias.data[output]! : 0;
     let square = squares[output]!;
     for (let i = 0; i < rank; i++) {
@@ -123,4 +122,15 @@ export function rowLengths(
     }
     return Math.sqrt(Math.max(0, square));
   });
+  aside.reset();
+  return lengths;
+}
+
+const asideTapes = new WeakMap<Kernels, Tape>();
+
+/** A tape for what is no part of what is differentiated; the layers of every pass share its buffers. */
+function asideTape(kernels: Kernels): Tape {
+  let tape = asideTapes.get(kernels);
+  if (!tape) asideTapes.set(kernels, (tape = createTape(kernels, { recording: false })));
+  return tape;
 }

@@ -192,8 +192,8 @@ test("merging into packed weights, or into a model without the layer, changes no
   );
   const stranger = [{ ...pairs[0]!, name: "model.layers.7.mlp.up_proj" }];
   assert.throws(() => mergeLora(kernels, decoder, [...pairs, ...stranger]), /no layer model.layers.7/);
-  const after = [...namedTensors(decoder).values()].map(({ data }) => Float32Array.from(data));
-  assert.deepEqual(after, before);
+  const left = [...namedTensors(decoder).values()].map(({ data }) => Float32Array.from(data));
+  assert.deepEqual(left, before);
 });
 
 test("a DoRA adapter beside packed weights needs the exact ones, or is refused with what to do", () => {

@@ -16,22 +16,17 @@ export function scaleColumns(
 ): Tensor {
   const rows = rowsOf(y);
   const columns = columnsOf(y);
-  const { kernels } = tape;
   const out = tape.take(y.shape, magnitude.name);
   // A row of weights that is all zero has no direction, and stays zero.
   const inverse = lengths.map((length) => (length > 0 ? 1 / length : 0));
-  const factors = kernels.allocate(columns);
-  const offsets = kernels.allocate(columns);
-  for (let column = 0; column < columns; column++) {
-    factors[column] = magnitude.data[column]! * inverse[column]!;
-    offsets[column] = bias ? bias.data[column]! * (1 - factors[column]!) : 0;
-  }
+  const factors = inverse.map((value, column) => magnitude.data[column]! * value);
+  const offsets = factors.map((factor, column) => (bias ? bias.data[column]! * (1 - factor) : 0));
   for (let row = 0, i = 0; row < rows; row++) {
     for (let column = 0; column < columns; column++, i++) {
       out.data[i] = y.data[i]! * factors[column]! + offsets[column]!;
     }
   }
-  if (residual) kernels.addScaled(out.data, residual.data, 1, true);
+  if (residual) tape.kernels.addScaled(out.data, residual.data, 1, true);
 
   if (tape.recording && (y.requiresGrad || magnitude.requiresGrad || residual?.requiresGrad)) {
     tape.record([out], [], () => {
