@@ -2,9 +2,7 @@
 // and the weights of the best validation.
 import { join } from "node:path";
 import { z } from "zod";
-import { openSafetensors, readFloats, writeSafetensors } from "../formats/safetensors.ts";
-import { bytesOf } from "../model/index.ts";
-import type { Optimizer } from "./optimizer.ts";
+import { openSafetensors, readFloats } from "../formats/safetensors.ts";
 import type { StateEntry } from "./optimizers/optimizer.ts";
 import type { SamplerState } from "./sampler.ts";
 import { isWhole, readPointer } from "./snapshot-file.ts";
@@ -68,21 +66,6 @@ export function snapshotDirectory(runDirectory: string): string {
 export function hasSnapshot(runDirectory: string): boolean {
   const directory = snapshotDirectory(runDirectory);
   return [...turns, stopSlot].some((slot) => stateOf(directory, slot) !== undefined);
-}
-
-/** Weights, moments and place, as one safetensors file; equal states give equal bytes. */
-export function writeTrainingState(
-  path: string,
-  optimizer: Optimizer,
-  state: { step: number; sampler: SamplerState },
-): void {
-  const tensors = [...optimizer.parameters, ...optimizer.state].map(({ name, shape, data }) => ({
-    name,
-    dtype: "F32" as const,
-    shape,
-    bytes: bytesOf(data),
-  }));
-  writeSafetensors(path, tensors, { step: String(state.step), sampler: JSON.stringify(state.sampler) });
 }
 
 export interface Snapshots {

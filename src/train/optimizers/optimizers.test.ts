@@ -2,10 +2,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loadKernels, type Kernels } from "../../kernels/index.ts";
-import { makeTrainable } from "../../model/index.ts";
+import { initializeDecoder, makeTrainable, namedTensors } from "../../model/index.ts";
+import { tinyConfig } from "../../model/tiny.ts";
 import { Failure } from "../../protocol/errors.ts";
 import { randomNormal, tensor } from "../../tensor/index.ts";
-import { createAdamW, createMuon } from "../optimizer.ts";
+import { createAdamW, createMuon, createOptimizer, createSgd } from "../optimizer.ts";
 import { createOrthogonalizer } from "./orthogonalize.ts";
 
 const float64: Kernels = { ...loadKernels("reference"), allocate: (length) => new Float64Array(length) };
@@ -69,6 +70,65 @@ test("AdamW's first step is the sign of the gradient, and clipping scales by the
     assert.ok(Math.abs(matrix.data[i]! - expected) < 1e-8);
   });
   assert.ok(Math.abs(optimizer.state[0]!.data[0]! - 0.1 * 0.6) < 1e-12, "the moment holds the clipped gradient");
+});
+
+test("SGD: momentum sums gradients, Nesterov's looks ahead, decay goes through the gradient", () => {
+  for (const nesterov of [false, true]) {
+    const matrix = parameter([2, 2], "matrix");
+    const optimizer = createSgd(float64, [matrix], { momentum: 0.9, nesterov, weightDecay: 0.1, clip: 0 });
+    const expected = Float64Array.from(matrix.data);
+    const m = new Float64Array(4);
+    for (let step = 1; step <= 5; step++) {
+      matrix.grad!.forEach((_, i) => (matrix.grad![i] = randomNormal(3, step, i)));
+      matrix.hasGrad = true;
+      optimizer.step(step, 0.05);
+      for (let i = 0; i < 4; i++) {
+        const gradient = randomNormal(3, step, i) + 0.1 * expected[i]!;
+        m[i] = 0.9 * m[i]! + gradient;
+        expected[i]! -= 0.05 * (nesterov ? gradient + 0.9 * m[i]! : m[i]!);
+      }
+    }
+    for (let i = 0; i < 4; i++) assert.ok(Math.abs(matrix.data[i]! - expected[i]!) < 1e-12);
+  }
+  const plain = createSgd(float64, [parameter([2], "v")], { momentum: 0, nesterov: false, weightDecay: 0, clip: 0 });
+  assert.equal(plain.state.length, 0);
+});
+
+test("the norms of an update are those of what moved, and a step that is left out moves nothing", () => {
+  const [matrix, vector] = [parameter([3, 4], "matrix"), parameter([5], "vector")];
+  const optimizer = createAdamW(float64, [matrix, vector], options);
+  const give = (): void => {
+    for (const entry of [matrix, vector]) {
+      entry.grad!.forEach((_, i) => (entry.grad![i] = randomNormal(8, 8, i)));
+      entry.hasGrad = true;
+    }
+  };
+  give();
+  const before = [matrix, vector].map(({ data }) => Float64Array.from(data));
+  optimizer.gradientNorm(1);
+  optimizer.skip();
+  assert.deepEqual([matrix.data, vector.data], before);
+  give();
+  const norms = optimizer.update(1, 0.01, optimizer.gradientNorm(1), true)!;
+  const lengthOf = (numbers: readonly number[]): number => Math.hypot(...numbers);
+  const moved = [matrix, vector].flatMap(({ data }, index) => Array.from(data, (x, i) => x - before[index]![i]!));
+  assert.ok(Math.abs(norms.update - lengthOf(moved)) < 1e-12);
+  assert.ok(Math.abs(norms.weight - lengthOf([...matrix.data, ...vector.data])) < 1e-12);
+  give();
+  assert.equal(optimizer.update(2, 0.01, optimizer.gradientNorm(2)), undefined, "nobody asked");
+});
+
+test("muon is refused where no matrix of a block is trained; it leaves embedding and output layer to AdamW", () => {
+  const decoder = initializeDecoder(float64, tinyConfig("llama"), 1);
+  const all = [...namedTensors(decoder).values()];
+  makeTrainable(float64, all);
+  const names = createOptimizer(float64, decoder, all, { ...options, kind: "muon" }).state.map(({ name }) => name);
+  assert.ok(names.includes("model.embed_tokens.weight#v") && names.includes("lm_head.weight#v"));
+  assert.ok(names.some((name) => /layers\.0.*#m$/.test(name) && !names.includes(name.replace(/#m$/, "#v"))));
+  assert.throws(
+    () => createOptimizer(float64, decoder, [parameter([4, 4], "adapter")], { ...options, kind: "muon" }),
+    (error: unknown) => error instanceof Failure && error.kind === "usage",
+  );
 });
 
 test("a gradient that is not finite is named, and nothing moves", () => {
