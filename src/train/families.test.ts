@@ -67,16 +67,16 @@ function learn(tape: Tape, decoder: Decoder, parameters: readonly Tensor[], step
   return meanLoss(tape, decoder, [batch]);
 }
 
-for (const shape of shapes) {
-  test(`${shape.family}: trained from nothing, saved, loaded and tuned`, () => {
-    const decoder = initializeDecoder(kernels, freshConfig(shape, tokenizer, 16), 1);
+for (const each of shapes) {
+  test(`${each.family}: trained from nothing, saved, loaded and tuned`, () => {
+    const decoder = initializeDecoder(kernels, freshConfig(each, tokenizer, 16), 1);
     using tape = createTape(kernels, { recording: true });
     const first = meanLoss(tape, decoder, [batch]);
     assert.ok(Math.abs(first - Math.log(64)) < 0.1, `a fresh model guesses: ${first}`);
     const learned = learn(tape, decoder, [...namedTensors(decoder).values()], 30, 1e-2);
     assert.ok(learned < 1, `after 30 steps the loss is ${learned}`);
 
-    const path = mkdtempSync(join(directory, shape.family));
+    const path = mkdtempSync(join(directory, each.family));
     saveCheckpoint(path, decoder, path);
     const loaded = loadCheckpoint(path, kernels);
     assert.deepEqual(loaded.config, decoder.config);

@@ -33,7 +33,11 @@ export interface ModelShape {
 }
 
 /** The config of a fresh model that reads pieces of up to `length` tokens. Throws Failure("usage") for a shape that cannot be. */
-export function freshConfig(shape: ModelShape, tokenizer: Tokenizer, length: number): DecoderConfig {
+export function freshConfig(
+  shape: ModelShape,
+  tokenizer: Pick<Tokenizer, "vocabSize" | "bosId" | "eosId" | "padId" | "stopIds">,
+  length: number,
+): DecoderConfig {
   checkShape(shape);
   const where = "the shape of the model";
   // Through the family's own reader, so that what the family always has (biases, norms of heads) is there.
@@ -64,6 +68,13 @@ export function freshConfig(shape: ModelShape, tokenizer: Tokenizer, length: num
     },
     where,
   );
+  if (config.experts && shape.experts === undefined) {
+    throw new Failure(
+      "usage",
+      `${config.family} is a family of mixtures of experts, and how many there are was not said.`,
+      "Give --experts and --experts-per-token, or choose another family.",
+    );
+  }
   const written = parseConfig(familyOf(config.family).formatConfig(config), where);
   if (written.headDim !== config.headDim) {
     throw new Failure(
