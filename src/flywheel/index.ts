@@ -1,4 +1,13 @@
 // The door of the flywheel: models that answer while they are trained, and runs that look at them.
+export {
+  checkConfiguration,
+  defineTraining,
+  readConfiguration,
+  type FinetuneConfiguration,
+  type PretrainConfiguration,
+  type TrainingConfiguration,
+  type TrainingRun,
+} from "./configuration.ts";
 export { trainingHooks, type HookContext, type HookSettings } from "./hooks.ts";
 export { finetuneRun, pretrainRun, type FinetuneRun, type PretrainRun } from "./runs.ts";
 export {

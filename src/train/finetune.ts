@@ -57,7 +57,7 @@ export interface FinetuneSettings extends TuningSettings, WatchSettings {
   /** The newest of so many snapshots are also kept as they would be handed out, in OUT.saves. Default 0. */
   keepSaves?: number;
   /** Ranks that share one set of moments (ZeRO-1). Default 1: each has all. */
-  zeroGroup?: number;
+  zero?: number;
 }
 
 export const finetuneDefaults: FinetuneSettings = {
@@ -67,13 +67,16 @@ export const finetuneDefaults: FinetuneSettings = {
   examples: {},
   batchTokens: 2048,
   accumulate: 1,
-  schedule: { kind: "cosine", peak: 2e-3, warmupShare: 0.03, finalShare: 0 },
+  schedule: { kind: "cosine", peak: 2e-4, warmupShare: 0.03, finalShare: 0 },
   optimizer: { kind: "adamw", beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, clip: 1 },
   validationShare: 0.05,
   validateEvery: 50,
   snapshotEvery: 100,
   seed: 1,
 };
+
+/** The highest learning rate where none is given: what XTuner takes for adapters, and for all weights. */
+export const usualRates: Record<TuningSettings["method"], number> = { lora: 2e-4, full: 1e-5 };
 
 export interface FinetuneOptions extends Partial<FinetuneSettings>, TuningPlaces {
   /** Files, directories or datasets of the hub. */
@@ -105,7 +108,9 @@ const mostHeldOut = 200;
 const stepShare = 0.85;
 
 export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
-  const options = { signal: new AbortController().signal, ...finetuneDefaults, ...given };
+  const { schedule } = finetuneDefaults;
+  const usual = { ...schedule, peak: usualRates[given.method ?? finetuneDefaults.method] };
+  const options = { signal: new AbortController().signal, ...finetuneDefaults, schedule: usual, ...given };
   const { model, data, out, merged, validation: heldOut, until, hooks, signal, keepSaves = 0, ...shaping } = options;
   const places = { model, out, ...(merged !== undefined && { merged }) };
   checkTuningPlaces(places, options);
@@ -132,7 +137,7 @@ export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
   for (const text of run.notes) yield { type: "note", text };
   const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer, {
     ranks,
-    ...(options.zeroGroup !== undefined && { zeroGroup: options.zeroGroup }),
+    ...(options.zero !== undefined && { zeroGroup: options.zero }),
   });
   using tape = createTape(kernels, { recording: true });
   const samplerOptions = { rows: options.batchTokens, seed: options.seed, padId: config.padTokenId };

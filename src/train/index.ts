@@ -11,6 +11,7 @@ export { createBatch, placeDocument, type Batch } from "./batch.ts";
 export {
   finetune,
   finetuneDefaults,
+  usualRates,
   type FinetuneSettings,
   type FinetuneOptions,
   type FinetuneResult,
@@ -44,8 +45,8 @@ export { validate, type Means } from "./passes.ts";
 export { parseLengths, type LengthStage } from "./sources/lengths.ts";
 export { createMixSampler, type MixedSource, type MixOptions, type MixState } from "./sources/mix.ts";
 export { mixedTokens } from "./sources/objective.ts";
-export { openSources, parseSource, type OpenSources, type SourceSettings } from "./sources/open.ts";
-export { type ModelShape } from "./starting-model.ts";
+export { openSources, parseSource, trainingMix, type OpenSources, type SourceSettings } from "./sources/open.ts";
+export { freshConfig, type ModelShape } from "./starting-model.ts";
 export * from "./data/index.ts";
 export {
   checkTraining,
@@ -59,6 +60,7 @@ export {
   type TrainingSpeed,
 } from "./plan/plan.ts";
 export { type FrozenSchemes, type TrainingShape } from "./plan/shape.ts";
+export { nf4Schemes, readStoredModel, type StoredModel } from "./plan/stored.ts";
 export { flopsPerToken } from "./flops.ts";
 export {
   checkTuningPlaces,

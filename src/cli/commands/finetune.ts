@@ -6,6 +6,7 @@ import {
   lengthPolicies,
   maskDialects,
   parseDataSource,
+  usualRates,
   type FinetuneResult,
 } from "../../train/index.ts";
 import { precisions } from "../../kernels/index.ts";
@@ -153,13 +154,13 @@ export default defineCommand({
       accumulate: options.accumulate,
       checkpointing: options.checkpointing,
       precision: options.precision,
-      ...stepSettings(options, { optimizer, schedule }),
+      ...stepSettings(options, { optimizer, schedule: { ...schedule, peak: usualRates[options.method] } }),
       ...watchSettings(options),
       ...hookSettings(options),
       validateEvery: options.validateEvery,
       snapshotEvery: options.snapshotEvery,
       keepSaves: options.keepSaves,
-      ...(zero !== undefined && { zeroGroup: zero }),
+      ...(zero !== undefined && { zero }),
       seed: options.seed,
     };
     const module = import.meta.resolve("../../flywheel/runs.ts");
