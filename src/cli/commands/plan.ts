@@ -1,24 +1,37 @@
-// What a model will take of memory and how fast it should run here, before it is loaded.
+// What a model will take of memory and how fast it should run here, before it is loaded; and the same of training.
 import { formatBytes, planModel, planSpeed, type ModelPlan, type SpeedPlan } from "../../engine/index.ts";
+import { setThreads } from "../../kernels/index.ts";
 import { resolveModel } from "../../hub/index.ts";
+import { Failure } from "../../protocol/index.ts";
 import { defineCommand } from "../command.ts";
+import { planTrainingOf, planTrainingOptions } from "../training/plan-training.ts";
 import { formatNumber, table } from "../ui/table.ts";
 
 const kvTypes = ["f16", "int8", "int4"] as const;
 const gibibyte = 2 ** 30;
 
 export default defineCommand({
-  summary: "Show what a model will take of memory, how long its context can be, and how fast it should run.",
-  usage: "lianlu plan MODEL [--max-context N] [--kv-cache TYPE]",
+  summary:
+    "Show what a model will take of memory, how long its context can be, and how fast it should run; or what training it will take.",
+  usage: "lianlu plan MODEL [--max-context N] [--kv-cache TYPE] | train [TOKENS | MODEL]",
   examples: [
     { command: "lianlu plan base", help: "weights, cache, context and expected tokens a second on this machine" },
     {
       command: "lianlu plan internlm2_5-7b-chat-1m --max-context 1048576 --memory 64",
       help: "whether it would fit in 64 GiB, and with which cache; config.json alone will do",
     },
+    { command: "lianlu plan train tokens --depth 8", help: "memory and time of pre-training, before it starts" },
+    {
+      command: "lianlu plan train tinyllama --base nf4 --batch-tokens 512 --checkpointing 1",
+      help: "the same of tuning a model by adapters, with its weights in 4 bits",
+    },
     { command: "lianlu plan quantized --json", help: "the same as one line for programs" },
   ],
-  positionals: { min: 1, max: 1, help: "a checkpoint, a .gguf file, or the name of a fetched model" },
+  positionals: {
+    min: 1,
+    max: 2,
+    help: "a checkpoint, a .gguf file, or the name of a fetched model; after train, also a directory of tokens, or nothing",
+  },
   options: {
     maxContext: {
       type: "integer",
@@ -45,8 +58,22 @@ export default defineCommand({
       placeholder: "N",
       help: "threads of the computation; else LIANLU_THREADS or all cores",
     },
+    ...planTrainingOptions,
   },
-  async run({ options: { maxContext, kvCache, memory, threads }, positionals, print }) {
+  async run({ options, positionals, print }) {
+    const { maxContext, kvCache, memory, threads } = options;
+    if (positionals[0] === "train") {
+      if (threads !== undefined) setThreads(threads);
+      const memoryBytes = memory === undefined ? undefined : Math.floor(memory * gibibyte);
+      return planTrainingOf(positionals[1], { ...options, memoryBytes }, print);
+    }
+    if (positionals.length > 1) {
+      throw new Failure(
+        "usage",
+        `"${positionals[0]}" is planned by itself.`,
+        "Give one model, or: lianlu plan train MODEL",
+      );
+    }
     const path = resolveModel(positionals[0]!);
     const shared = {
       ...(maxContext !== undefined && { maxContext }),

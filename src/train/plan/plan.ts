@@ -4,6 +4,7 @@ import { loadKernels, machine } from "../../kernels/index.ts";
 import { countParameters } from "../../model/index.ts";
 import { Failure } from "../../protocol/errors.ts";
 import { createReplay } from "./replay.ts";
+import { nf4Schemes } from "./stored.ts";
 import { runShadow, type ShadowRun, type TrainingShape } from "./shape.ts";
 
 /** Bytes, by what they are for. */
@@ -49,6 +50,8 @@ export interface TrainingPlanOptions {
   dataBytes?: number;
   /** The model is made afresh, so that it may have fewer layers, and adapters make no sense. Default false. */
   fresh?: boolean;
+  /** The weights beside adapters are in 4 bits already, or less. Default false. */
+  fourBits?: boolean;
 }
 
 export interface TrainingSpeed {
@@ -145,11 +148,12 @@ function waysToFit(shape: TrainingShape, availableBytes: number, options: Traini
   if (shape.optimizer.kind === "adamw" && !shape.lora) {
     consider("--optimizer muon", { optimizer: { ...shape.optimizer, kind: "muon" } });
   }
+  const halves = { config: shape.config, stored: () => "bf16" as const };
   const lora = shape.lora ?? { rank: 16, alpha: 32, targets: "all-linear" as const };
   const adamw = { ...shape.optimizer, kind: "adamw" as const };
   if (!options.fresh && !shape.lora) consider("LoRA of rank 16", { lora, optimizer: adamw });
-  if (!options.fresh && shape.frozen?.layers !== "nf4") {
-    consider("LoRA on a base of nf4", { lora, optimizer: adamw, frozen: { layers: "nf4", tables: "bf16" }, ...remade });
+  if (!options.fresh && !options.fourBits) {
+    consider("LoRA on a base of nf4", { lora, optimizer: adamw, frozen: nf4Schemes(halves), ...remade });
   }
   if (options.fresh) {
     const layers = mostLayers(shape, availableBytes, totalOf);

@@ -11,14 +11,13 @@ import {
   adapterTensors,
   addLora,
   buildDecoder,
-  familyOf,
   makeTrainable,
   namedTensors,
   type DecoderConfig,
   type DecoderParts,
   type LoraOptions,
 } from "../../model/index.ts";
-import { frozenEmbedding, frozenLinear } from "../../model/layers/frozen.ts";
+import { frozenParts } from "../../model/frozen.ts";
 import { createTape, sizeOf, tensor } from "../../tensor/index.ts";
 import { createAverages } from "../averages.ts";
 import { createBatch, placeDocument, type Batch } from "../batch.ts";
@@ -49,11 +48,8 @@ export interface TrainingShape {
   batch?: Batch;
 }
 
-export interface FrozenSchemes {
-  /** Of the blocks' matrices, and of the embedding and the output layer. */
-  layers: FrozenScheme;
-  tables: FrozenScheme;
-}
+/** The scheme of a matrix, by its checkpoint name with ".weight". */
+export type FrozenSchemes = (name: string) => FrozenScheme;
 
 export interface ShadowRun {
   shadow: Shadow;
@@ -135,22 +131,13 @@ export function runShadow(real: Kernels, shape: TrainingShape): ShadowRun {
 }
 
 function partsOf({ config, frozen }: TrainingShape, shadow: Shadow, kernels: Kernels): DecoderParts {
-  const { names } = familyOf(config.family);
-  const weight = (scheme: FrozenScheme, outputs: number, inputs: number): FrozenWeight => {
-    const shape = { scheme, outputs, inputs };
-    return { ...shape, data: shadow.allocateBytes(frozenBytes(shape)) };
+  const weight = (name: string, outputs: number, inputs: number): FrozenWeight => {
+    const stored = { scheme: frozen!(name), outputs, inputs };
+    return { ...stored, data: shadow.allocateBytes(frozenBytes(stored)) };
   };
-  const table = weight(frozen?.tables ?? "f32", frozen ? config.vocabSize : 0, config.hiddenSize);
   return {
     tensor: (name, extents) => tensor(kernels.allocate(sizeOf(extents)), extents, name),
-    ...(frozen && {
-      linear: (name, outputs, inputs, bias) => {
-        const scheme = name === names.head ? frozen.tables : frozen.layers;
-        return frozenLinear(kernels, name, weight(scheme, outputs, inputs), bias);
-      },
-      embedding: (name) => frozenEmbedding(name, table),
-      tiedHead: (name) => frozenLinear(kernels, name, table),
-    }),
+    ...(frozen && frozenParts(kernels, config, "stored", weight)),
   };
 }
 
