@@ -6,6 +6,7 @@ import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, wr
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { withLock } from "./lock.mjs";
+import { setupMpi } from "./setup-mpi.mjs";
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
@@ -55,6 +56,7 @@ export async function setup({ native = true, say = (text) => process.stderr.writ
       await withLock(join(root, "build", "setup.lock"), () => install(say), wait);
     }
     linkCommand();
+    await setupMpi({ stamp: join(root, "build", "setup-mpi"), say });
     if (native) {
       const { buildNative } = await import("./build-native.mjs");
       await buildNative();
