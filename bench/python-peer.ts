@@ -23,12 +23,17 @@ export interface PythonPeer {
 }
 
 /** Starts a script and waits until it says "ready ...". */
-export async function startPython(python: string, script: string, args: readonly string[]): Promise<PythonPeer> {
-  const child = spawn(python, [script, ...args], { stdio: ["pipe", "pipe", "inherit"] });
+export function startPython(python: string, script: string, args: readonly string[]): Promise<PythonPeer> {
+  return startPeer(python, [script, ...args]);
+}
+
+/** Starts any program that answers so. Throws where it ends before it has answered. */
+export async function startPeer(program: string, args: readonly string[]): Promise<PythonPeer> {
+  const child = spawn(program, args, { stdio: ["pipe", "pipe", "inherit"] });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const next = async (): Promise<string> => {
     const { value, done } = await lines.next();
-    if (done) throw new Error(`${script} ended`);
+    if (done) throw new Error(`${program} ${args.join(" ")} ended`);
     return value;
   };
   const ready = await next();

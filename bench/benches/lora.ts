@@ -1,0 +1,100 @@
+// LoRA (rank 16, every linear layer of the blocks, length 512, float32 arithmetic) beside frozen weights: a 1.1 B Llama of
+// TinyLlama's shape in bf16 beside PyTorch, the same in NF4, and a step of a 7.7 B InternLM2 under a hard limit of memory.
+// Every subject is a process of its own, so that the most memory it held is its own too.
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { measurePeak } from "../../src/kernels/index.ts";
+import { defineBench, row, takeTurns } from "../harness.ts";
+import { pythonWithTorch, startPeer, startPython, torchMissing, type PythonPeer } from "../python-peer.ts";
+
+const length = 512;
+const rank = 16;
+const turns = 3;
+/** PyTorch's threads spin for a while after a step; they must not spin into ours. */
+const restMs = 500;
+
+/**
+ * Of the 1.1 B shape: 4 for a frozen weight of a product (forward, and back to its input), 6 for one of an adapter, and
+ * causal attention, whose backward pass is twice its forward.
+ */
+const flopsPerToken = 4 * (1_100_048_384 - 32000 * 2048) + 6 * 12_615_680 + 6 * 22 * 2048 * length;
+
+/** Bytes: address space, which holds more than the memory in use. In whole KiB, as the shell takes it. */
+const limitBytes = 8e9;
+const underLimit = `ulimit -v ${limitBytes / 1024} && exec "$0" "$@"`;
+
+const script = join(import.meta.dirname, "../lora-step.ts");
+
+/** Checkpointing: the share of layers whose activations are made again. */
+function lianlu(shape: string, base: string, threads: number, checkpointing: number, limited = false) {
+  const args = [script, shape, base, ...[threads, length, rank, checkpointing].map(String)];
+  return limited ? startPeer("bash", ["-c", underLimit, process.execPath, ...args]) : startPeer(process.execPath, args);
+}
+
+function pytorch(python: string, base: string, threads: number): Promise<PythonPeer> {
+  const peer = join(import.meta.dirname, "../peers/lora_step.py");
+  return startPython(python, peer, ["1.1B", base, ...[threads, length, rank, 0].map(String)]);
+}
+
+async function memoryOf(subject: PythonPeer): Promise<number> {
+  return Number(await subject.ask("memory")) / 1e6;
+}
+
+/** The medians of the subjects' steps in milliseconds, by turns. */
+function steps(subjects: readonly PythonPeer[], count: number): Promise<number[]> {
+  const subject = (peer: PythonPeer) => async () => {
+    const ms = Number(await peer.ask("step"));
+    await sleep(restMs);
+    return ms;
+  };
+  return takeTurns(subjects.map(subject), count);
+}
+
+const tokensPerSecond = (ms: number) => (length * 1000) / ms;
+
+export default defineBench({
+  async *rows({ threads, wants, note }) {
+    const count = Math.max(...threads);
+    if (wants("lora 1.1B bf16") || wants("lora 1.1B bf16 memory")) {
+      const python = pythonWithTorch();
+      if (python === undefined) note(torchMissing);
+      // PyTorch has the same weights as floats, which it multiplies fastest in the same arithmetic, and as bf16, with
+      // products in bf16, which is other arithmetic.
+      const bases = python === undefined ? [] : ["f32", "bf16"];
+      const own = await lianlu("1.1B", "bf16", count, 0);
+      const peers = await Promise.all(bases.map((base) => pytorch(python!, base, count)));
+      const [ms, ...others] = await steps([own, ...peers], turns);
+      const limit = (measurePeak("f32", count) * 1e9) / flopsPerToken;
+      const memory = await memoryOf(own);
+      if (peers.length === 0) {
+        yield row("lora 1.1B bf16", count, tokensPerSecond(ms!), "tokens/s", { limit });
+        yield row("lora 1.1B bf16 memory", count, memory, "MB");
+      }
+      for (const [index, peer] of peers.entries()) {
+        const name = `PyTorch ${bases[index]}`;
+        const peerValue = tokensPerSecond(others[index]!);
+        yield row("lora 1.1B bf16", count, tokensPerSecond(ms!), "tokens/s", { peer: name, peerValue, limit });
+        const peerMemory = await memoryOf(peer);
+        yield row("lora 1.1B bf16 memory", count, memory, "MB", { peer: name, peerValue: peerMemory });
+      }
+      for (const subject of [own, ...peers]) subject.close();
+    }
+    if (wants("qlora 1.1B nf4") || wants("qlora 1.1B nf4 memory")) {
+      const own = await lianlu("1.1B", "nf4", count, 1);
+      const [ms] = await steps([own], turns);
+      yield row("qlora 1.1B nf4", count, tokensPerSecond(ms!), "tokens/s", {
+        limit: (measurePeak("f32", count) * 1e9) / flopsPerToken,
+      });
+      yield row("qlora 1.1B nf4 memory", count, await memoryOf(own), "MB");
+      own.close();
+    }
+    if (wants("qlora 7.7B nf4 step") || wants("qlora 7.7B nf4 memory")) {
+      note(`The 7.7 B step runs under \`ulimit -v\`: ${limitBytes / 1e9} GB of address space, all of it counted.`);
+      const own = await lianlu("7.7B", "nf4", count, 1, true);
+      const [ms] = await steps([own], 1);
+      yield row("qlora 7.7B nf4 step", count, ms! / 1000, "s");
+      yield row("qlora 7.7B nf4 memory", count, await memoryOf(own), "MB");
+      own.close();
+    }
+  },
+});
