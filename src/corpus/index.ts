@@ -2,6 +2,7 @@
 export { buildCorpus } from "./build.ts";
 export type { CorpusOptions, CorpusResult } from "./build.ts";
 export type { Document, DocumentMeta, Place, RawDocument, SourceItem } from "./document.ts";
+export { createNearDuplicates, type NearDuplicates } from "./dedup/near.ts";
 export { bodyOf } from "./document.ts";
 export { allScripts, defineFilter, filterNames } from "./filter.ts";
 export type { Filter, FilterText } from "./filter.ts";
@@ -19,6 +20,7 @@ export type { Ledger, SourceLedger, StepLedger } from "./ledger.ts";
 export { normaliseText, scriptOptions } from "./normalise.ts";
 export type { ScriptOption } from "./normalise.ts";
 export { readCorpus } from "./read.ts";
+export { scriptOf, type Script } from "./script.ts";
 export { defineSource } from "./source.ts";
 export type { Source, SourceFolder } from "./source.ts";
 export { checkQuatrain, poemLines, rhymeGroupsOf, rhymes, ruleNames, ruleTitles, toneOf } from "./verse/index.ts";

@@ -9,6 +9,7 @@ import {
   usualRates,
   type FinetuneResult,
 } from "../../train/index.ts";
+import { Failure } from "../../protocol/errors.ts";
 import { precisions } from "../../kernels/index.ts";
 import { defineCommand } from "../command.ts";
 import {
@@ -22,13 +23,14 @@ import {
   watchOptions,
   watchSettings,
 } from "../training/options.ts";
+import { inspectCommand } from "../training/inspect.ts";
 import { runInWorker } from "../ui/worker-job.ts";
 
 const { schedule, optimizer, ...settings } = finetuneDefaults;
 
 export default defineCommand({
   summary: "Fine-tune a model on your data: LoRA, QLoRA or all weights.",
-  usage: "lianlu finetune MODEL --data FILE --out DIR [--merged DIR]",
+  usage: "lianlu finetune MODEL --data FILE --out DIR [--merged DIR] | inspect MODEL --data FILE",
   examples: [
     { command: "lianlu finetune base --data dialogues.jsonl --out adapter --epochs 2", help: "your own dialogues" },
     {
@@ -44,8 +46,16 @@ export default defineCommand({
       command: "lianlu finetune base --method full --data book.txt --out continued --steps 200",
       help: "all weights, on plain text",
     },
+    {
+      command: "lianlu finetune inspect base --data dialogues.jsonl --index 3",
+      help: "lengths, repetitions and steps of an epoch, and an example token by token with what of it is learnt",
+    },
   ],
-  positionals: { min: 1, max: 1, help: "a checkpoint, a .gguf file, or the name of a fetched model" },
+  positionals: {
+    min: 1,
+    max: 2,
+    help: "a checkpoint, a .gguf file, or the name of a fetched model; before it inspect, to look at the data alone",
+  },
   options: {
     data: {
       type: "strings",
@@ -62,7 +72,6 @@ export default defineCommand({
     skipBad: { type: "boolean", help: "leave out records that cannot be read, and count them" },
     out: {
       type: "string",
-      required: true,
       placeholder: "DIR",
       help: "PEFT adapter directory to write, or the checkpoint of --method full; DIR.training holds the run until then",
     },
@@ -130,26 +139,40 @@ export default defineCommand({
       default: settings.seed,
       help: "decides adapters and the order of examples",
     },
+    index: { type: "integer", min: 0, default: 0, help: "with inspect: the example to print, counted from 0" },
+    ids: { type: "boolean", help: "with inspect: a line a token, with its id" },
   },
   async run({ options, positionals, signal, report, print }) {
-    const { steps, minutes, epochs, format, maxLength, zero } = options;
+    const { steps, minutes, epochs, format, maxLength, zero, out } = options;
+    const data = options.data.map(parseDataSource);
+    const examples = {
+      mask: options.mask,
+      lastTurnOnly: options.lastTurn,
+      tooLong: options.tooLong,
+      skipBad: options.skipBad,
+      ...(format !== undefined && { format }),
+      ...(maxLength !== undefined && { maxLength }),
+    };
+    if (positionals.length === 2) {
+      const [action, model] = positionals as [string, string];
+      if (action !== "inspect") {
+        throw new Failure("usage", `"${action}" is nothing that is done with data.`, "Write inspect, or MODEL alone.");
+      }
+      const { batchTokens, accumulate, seed, index, ids } = options;
+      const inspect = { model, data, examples, batchTokens, accumulate, seed, index, ids };
+      return await inspectCommand(inspect, { signal, report, print });
+    }
+    if (out === undefined) throw new Failure("usage", "--out DIR is needed.", "It is where the adapter is written.");
     const [end, value] = onlyOne({ steps, minutes, epochs }, "--epochs 2");
     const job: Omit<FinetuneRun, "signal"> = {
       model: resolveModel(positionals[0]!),
-      data: options.data.map(parseDataSource),
+      data,
       ...(options.validation.length > 0 && { validation: options.validation.map(parseDataSource) }),
-      out: options.out,
+      out,
       ...(options.merged !== undefined && { merged: options.merged }),
       until: { [end]: value } as FinetuneRun["until"],
       ...tuningSettings(options),
-      examples: {
-        mask: options.mask,
-        lastTurnOnly: options.lastTurn,
-        tooLong: options.tooLong,
-        skipBad: options.skipBad,
-        ...(format !== undefined && { format }),
-        ...(maxLength !== undefined && { maxLength }),
-      },
+      examples,
       batchTokens: options.batchTokens,
       accumulate: options.accumulate,
       checkpointing: options.checkpointing,
@@ -167,7 +190,7 @@ export default defineCommand({
     const result = await runInWorker<FinetuneResult>(module, "finetuneRun", job, { report, signal });
     print(
       `${result.steps} steps at ${Math.round(result.tokensPerSecond)} tokens/s. Loss on held-out data ` +
-        `${result.validationLossBefore.toFixed(3)} -> ${result.validationLoss.toFixed(3)} nats a token. Written: ${options.out}`,
+        `${result.validationLossBefore.toFixed(3)} -> ${result.validationLoss.toFixed(3)} nats a token. Written: ${out}`,
     );
     return { ...result, curve: undefined };
   },

@@ -4,7 +4,7 @@ import type { Job } from "../../protocol/job.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
 import type { Example } from "../sampler.ts";
 import { encodeAnswer, encodeDialogue, encodePrompt, type EncodeOptions, type EncodedDialogue } from "./encode.ts";
-import { readRecords, type PlacedRecord, type ReadOptions, type SourceReport } from "./read.ts";
+import { readRecords, type PlacedRecord, type ReadOptions, type ReadResult, type SourceReport } from "./read.ts";
 import type { DataSource, PlainText, PromptRecord, RecordPlace, RecordsOf, TokenRecord } from "./record.ts";
 
 /**
@@ -66,13 +66,22 @@ const progressEvery = 512;
  * Dialogues, texts and tokens as examples, in the order of the sources.
  * @throws Failure "input" that names the file, the record and what is wrong with it; as `readRecords`.
  */
-export function readExamples(
+export async function* readExamples(
   tokenizer: Tokenizer,
   sources: readonly DataSource[],
   options: ExampleOptions,
 ): Job<ExampleSet<TrainingExample>> {
+  return yield* encodeRecords(tokenizer, yield* readRecords(sources, "tune", options), options);
+}
+
+/** What `readExamples` makes of records that are read already. */
+export function encodeRecords(
+  tokenizer: Tokenizer,
+  read: ReadResult<RecordsOf["tune"]>,
+  options: ExampleOptions,
+): Job<ExampleSet<TrainingExample>> {
   const { maxLength, tooLong = "drop" } = options;
-  return encodeAll(sources, "tune", options, ({ record, place }, counts) => {
+  return encodeAll(read, options, ({ record, place }, counts) => {
     const whole = encodeRecord(tokenizer, record, maxLength, options);
     if (whole.length === 0) counts.untrained++;
     counts.further += Math.max(0, whole.length - 1);
@@ -101,12 +110,12 @@ export interface EncodedPair {
 }
 
 /** Preference pairs; a pair is left out where a side is too long, whatever the policy. Throws as `readExamples`. */
-export function readPairs(
+export async function* readPairs(
   tokenizer: Tokenizer,
   sources: readonly DataSource[],
   options: ExampleOptions,
 ): Job<ExampleSet<EncodedPair>> {
-  return encodeAll(sources, "pair", options, ({ record, place }, counts) => {
+  return yield* encodeAll(yield* readRecords(sources, "pair", options), options, ({ record, place }, counts) => {
     const { prompt, tools } = record;
     const [chosen, rejected] = [record.chosen, record.rejected].map((answer) =>
       encodeAnswer(tokenizer, prompt, answer, tools, options),
@@ -125,12 +134,12 @@ export interface EncodedRating extends TrainingExample {
 }
 
 /** Rated answers; one that is too long is left out, whatever the policy. Throws as `readExamples`. */
-export function readRatings(
+export async function* readRatings(
   tokenizer: Tokenizer,
   sources: readonly DataSource[],
   options: ExampleOptions,
 ): Job<ExampleSet<EncodedRating>> {
-  return encodeAll(sources, "rated", options, ({ record, place }, counts) => {
+  return yield* encodeAll(yield* readRecords(sources, "rated", options), options, ({ record, place }, counts) => {
     const example = encodeAnswer(tokenizer, record.prompt, record.answer, record.tools, options);
     if (example.tokens.length > options.maxLength) {
       counts.dropped++;
@@ -149,12 +158,12 @@ export interface EncodedPrompt {
 }
 
 /** Prompts of at most `maxLength` tokens. Throws as `readExamples`. */
-export function readPrompts(
+export async function* readPrompts(
   tokenizer: Tokenizer,
   sources: readonly DataSource[],
   options: ExampleOptions,
 ): Job<ExampleSet<EncodedPrompt>> {
-  return encodeAll(sources, "prompt", options, ({ record, place }, counts) => {
+  return yield* encodeAll(yield* readRecords(sources, "prompt", options), options, ({ record, place }, counts) => {
     const tokens = encodePrompt(tokenizer, record.prompt, record.tools, options);
     if (tokens.length > options.maxLength) {
       counts.dropped++;
@@ -165,13 +174,11 @@ export function readPrompts(
 }
 
 /** Reads records, encodes each, and adds up what came of them. */
-async function* encodeAll<P extends keyof RecordsOf, Item extends TrainingExample | EncodedPair | EncodedPrompt>(
-  sources: readonly DataSource[],
-  purpose: P,
+async function* encodeAll<Read, Item extends TrainingExample | EncodedPair | EncodedPrompt>(
+  { records, sources: reports }: ReadResult<Read>,
   options: ExampleOptions,
-  encode: (placed: PlacedRecord<RecordsOf[P]>, counts: ExampleCounts) => readonly Item[],
+  encode: (placed: PlacedRecord<Read>, counts: ExampleCounts) => readonly Item[],
 ): Job<ExampleSet<Item>> {
-  const { records, sources: reports } = yield* readRecords(sources, purpose, options);
   const counts = reports.map((report): ExampleCounts => ({
     ...report,
     examples: 0,
@@ -218,7 +225,7 @@ async function* encodeAll<P extends keyof RecordsOf, Item extends TrainingExampl
     tokens: sum("tokens"),
     trained: sum("trained"),
   };
-  if (examples.length === 0) throw nothingLeft(sources, report, options);
+  if (examples.length === 0) throw nothingLeft(report, options);
   return { examples, report };
 }
 
@@ -235,8 +242,8 @@ export function describePlace({ file, number, line }: RecordPlace): string {
   return `${file}, ${line === undefined ? `record ${number}` : `line ${line}`}`;
 }
 
-function nothingLeft(sources: readonly DataSource[], report: ExampleReport, { maxLength }: ExampleOptions): Failure {
-  const name = sources.map(({ path }) => path).join(", ");
+function nothingLeft(report: ExampleReport, { maxLength }: ExampleOptions): Failure {
+  const name = report.sources.map(({ path }) => path).join(", ");
   if (report.dropped > 0) {
     return new Failure(
       "input",

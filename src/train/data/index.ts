@@ -10,6 +10,7 @@ export {
 } from "./encode.ts";
 export {
   describePlace,
+  encodeRecords,
   lengthPolicies,
   readExamples,
   readPairs,
@@ -25,6 +26,7 @@ export {
   type LengthPolicy,
   type TrainingExample,
 } from "./examples.ts";
+export { inspectData, type DataInspection, type DataStatistics, type InspectOptions } from "./inspect.ts";
 export { defineFormat, formatNames, RecordFault, type Format, type RawRecord } from "./format.ts";
 export {
   createPackedSampler,

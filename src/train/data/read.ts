@@ -221,14 +221,12 @@ function renamed(record: RawRecord, columns: Readonly<Record<string, string>>): 
 function unknownRecord(record: RawRecord, purpose: Purpose, formats: readonly NamedFormat[]): string {
   const fields = Object.keys(record).slice(0, 12).join(", ") || "none";
   const other = formats.find((each) => each.detect(record) && !each.purposes.includes(purpose));
-  const wanted = formats
-    .filter((each) => each.purposes.includes(purpose))
-    .map((each) => `${each.name} ${each.summary}`);
-  const guess =
-    other === undefined
-      ? ""
-      : ` They look like ${purposeNames[other.purposes[0]!]} (${other.name}), and ${purposeNames[purpose]} are wanted here.`;
-  return `no format knows a record with the fields ${fields}.${guess} Known are: ${wanted.join("; ")}`;
+  const known = `no format knows a record with the fields ${fields}`;
+  if (other !== undefined) {
+    return `${known}. It looks like ${purposeNames[other.purposes[0]!]} (${other.name}), and ${purposeNames[purpose]} are wanted here`;
+  }
+  const wanted = formats.filter((each) => each.purposes.includes(purpose));
+  return `${known}. Known are: ${wanted.map(({ name, summary }) => `${name} ${summary}`).join("; ")}`;
 }
 
 /** Applies a weight or a limit: whole times all of them, and of the rest a part chosen by the seed. */

@@ -1,0 +1,143 @@
+// `lianlu finetune inspect`: any example token by token with its mask, and what the data come to, before a step is run.
+import { openGguf } from "../../formats/index.ts";
+import { resolveModel } from "../../hub/index.ts";
+import { configFromGguf, ggufFileOf, readConfig } from "../../model/index.ts";
+import { Failure, runJob, type JobEvent } from "../../protocol/index.ts";
+import {
+  describePlace,
+  inspectData,
+  type DataSource,
+  type DataStatistics,
+  type ExampleOptions,
+} from "../../train/index.ts";
+import { tokenizerOf } from "../../tokenizer/index.ts";
+import { showExample, showTokens, type ShownExample } from "../ui/show-example.ts";
+import { formatNumber, table } from "../ui/table.ts";
+
+export interface InspectCommandOptions {
+  model: string;
+  data: readonly DataSource[];
+  examples: Omit<ExampleOptions, "maxLength" | "seed" | "signal"> & { maxLength?: number };
+  batchTokens: number;
+  accumulate: number;
+  seed: number;
+  /** The example to print, counted from 0. */
+  index: number;
+  /** A line a token, with its id. */
+  ids: boolean;
+}
+
+export interface InspectContext {
+  signal: AbortSignal;
+  report(event: JobEvent): void;
+  print(text: string): void;
+}
+
+/** Prints statistics and one example, and returns both as data. */
+export async function inspectCommand(
+  { model, data, examples: shaping, batchTokens, accumulate, seed, index, ids }: InspectCommandOptions,
+  { signal, report, print }: InspectContext,
+): Promise<{ statistics: DataStatistics; example: object }> {
+  const path = resolveModel(model);
+  const tokenizer = tokenizerOf(path);
+  const maxLength = Math.min(batchTokens, positionsOf(path), shaping.maxLength ?? Infinity);
+  const options = { ...shaping, maxLength, batchTokens, accumulate, seed, signal };
+  const { examples, statistics } = await runJob(inspectData(tokenizer, data, options), report);
+  const example = examples[index];
+  if (example === undefined) {
+    throw new Failure(
+      "usage",
+      `--index ${index}: there are ${examples.length} examples.`,
+      `Give a number from 0 to ${examples.length - 1}.`,
+    );
+  }
+  const shown: ShownExample = { tokens: example.tokens, targets: example.targets };
+  const style =
+    process.stdout.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb" ? "colours" : "plain";
+  print(describeStatistics(statistics, maxLength, accumulate));
+  const learnt = example.targets.filter((target) => target >= 0).length;
+  print(
+    `\nExample ${index} of ${examples.length}: ${describePlace(example.place)}, read as ${example.place.format}; ` +
+      `${example.tokens.length} tokens, ${learnt} learnt.\n`,
+  );
+  print(ids ? showTokens(tokenizer, shown, style) : showExample(tokenizer, shown, style));
+  return {
+    statistics,
+    example: {
+      index,
+      place: example.place,
+      tokens: [...example.tokens],
+      targets: [...example.targets],
+      text: tokenizer.decode(example.tokens, { controls: "write" }),
+    },
+  };
+}
+
+function positionsOf(path: string): number {
+  const gguf = ggufFileOf(path);
+  if (gguf === undefined) return readConfig(path).maxPositions;
+  const file = openGguf(gguf);
+  try {
+    return configFromGguf(file).maxPositions;
+  } finally {
+    file.close();
+  }
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)}%`;
+const bars = [..." ▁▂▃▄▅▆▇█"];
+
+function describeStatistics(statistics: DataStatistics, maxLength: number, accumulate: number): string {
+  const { sources, lengths, repeated, epoch } = statistics;
+  const count = (number: number, one: string, many = `${one}s`): string =>
+    `${formatNumber(number)} ${number === 1 ? one : many}`;
+  const rows = sources.map((source) => [
+    source.path,
+    Object.entries(source.formats)
+      .map(([name, records]) => `${name} ${formatNumber(records)}`)
+      .join(", "),
+    source.records,
+    source.examples,
+    source.tokens,
+    percent(source.tokens === 0 ? 0 : source.trained / source.tokens),
+    source.dropped,
+    source.cut,
+    source.untrained,
+    source.bad,
+  ]);
+  const head = [
+    "Source",
+    "read as",
+    "records",
+    "examples",
+    "tokens",
+    "learnt",
+    "too long",
+    "cut",
+    "nothing learnt",
+    "bad",
+  ];
+  const most = Math.max(...lengths.histogram.map((bin) => bin.count));
+  const line = lengths.histogram
+    .map((bin) => bars[bin.count === 0 ? 0 : 1 + Math.floor((7.99 * bin.count) / most)])
+    .join("");
+  const lines = [
+    table(head, rows),
+    "",
+    `Lengths     min ${formatNumber(lengths.min)}, median ${formatNumber(lengths.median)}, mean ${Math.round(lengths.mean)}, 95% ${formatNumber(lengths.p95)}, max ${formatNumber(lengths.max)}; at most ${formatNumber(maxLength)} are taken`,
+    `            1 |${line}| ${formatNumber(lengths.histogram.at(-1)!.upTo)} tokens`,
+    `Learnt      ${formatNumber(statistics.trained)} of ${count(statistics.tokens, "token")} (${percent(statistics.trainedShare)})`,
+    `Repeated    ${count(repeated.examples, "example")}, ${count(repeated.prompts, "prompt")}; ${count(repeated.nearPrompts, "prompt")} nearly the same as another`,
+    ...repeated.most.map(
+      ({ prompt, count: times, place }) =>
+        `            ${times} times ${JSON.stringify(prompt)} (first: ${describePlace(place)})`,
+    ),
+    ...(statistics.emptyAnswers > 0
+      ? [`Empty       ${count(statistics.emptyAnswers, "example")} with an answer that says nothing`]
+      : []),
+    `An epoch    ${count(epoch.batches, "batch", "batches")}, ${percent(epoch.padding)} of them padding; ${count(epoch.steps, "step")}${accumulate === 1 ? "" : ` of ${accumulate} batches`}`,
+  ];
+  const bad = sources.flatMap(({ badReasons }) => badReasons);
+  if (bad.length > 0) lines.push("Bad         " + bad.join("\n            "));
+  return lines.join("\n");
+}
