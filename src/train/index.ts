@@ -71,3 +71,4 @@ export {
   type TuningSettings,
 } from "./tuning.ts";
 export { settingsOfDepth, type DepthSettings } from "./depth.ts";
+export * from "./preference/index.ts";

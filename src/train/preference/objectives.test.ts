@@ -15,7 +15,7 @@ import type { Example } from "../sampler.ts";
 import { dpoLosses } from "./losses/dpo.ts";
 import { createGroupSampler, groupLength, placeGroups, type Group } from "./packing.ts";
 import { dpo, orpo } from "./pairs.ts";
-import { kto, type RatedGroup } from "./rated.ts";
+import { kto, placeRated, type RatedGroup } from "./rated.ts";
 import { referenceLogprobs } from "./reference.ts";
 import { reward } from "./reward-objective.ts";
 
@@ -91,20 +91,9 @@ test("kto: gradients of every tensor; nothing flows back through the baseline", 
   // With this reference the baseline is at its bound, 0, where it does not depend on the weights.
   const still = answers.map(() => Float64Array.of(-9, 100));
   const objective = kto({ decoder, answers, good, reference: still, ...walk }, loss);
-  const { batch: own } = {
-    batch: placeGroups(
-      answers.map(([first]) => [first]),
-      all,
-      walk,
-    ),
-  };
-  const mismatched = placeGroups(
-    answers.map(([, second]) => [second]),
-    all,
-    walk,
-  );
-  checkGradients(objective, tape, { own, mismatched }, trained);
-  const { parts } = kto({ decoder, answers, good, reference, ...walk }, loss).run(tape, { own, mismatched }, 0);
+  const batch = placeRated(answers, all, walk);
+  checkGradients(objective, tape, batch, trained);
+  const { parts } = kto({ decoder, answers, good, reference, ...walk }, loss).run(tape, batch, 0);
   assert.ok(parts!.kl!.sum >= 0);
 });
 

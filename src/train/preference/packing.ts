@@ -27,6 +27,8 @@ export interface GroupWalkOptions {
   rows: number;
   seed: number;
   padId: number;
+  /** The first so many groups are walked through; the others are held out. Default: all are. */
+  trained?: number;
 }
 
 /** The batch of these groups. */
@@ -56,12 +58,12 @@ export function groupLength(group: Group): number {
 /** An endless walk through groups of these lengths, shuffled anew each epoch; `place` makes a batch of the groups drawn. */
 export function createGroupSampler<B>(
   lengths: readonly number[],
-  { rows, seed }: Pick<GroupWalkOptions, "rows" | "seed">,
+  { rows, seed, trained = lengths.length }: Omit<GroupWalkOptions, "padId">,
   place: (groups: readonly number[]) => B,
   from: GroupWalkState = { epoch: 0, batch: 0 },
 ): Sampler<B, GroupWalkState> {
   const state = { ...from };
-  const batchesOf = (epoch: number): number[][] => packEpoch(lengths, { rows, seed }, epoch);
+  const batchesOf = (epoch: number): number[][] => packEpoch(lengths.slice(0, trained), { rows, seed }, epoch);
   let batches = batchesOf(state.epoch);
   return {
     state,

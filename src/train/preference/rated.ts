@@ -34,21 +34,32 @@ export function ratedLength([own, mismatched]: RatedGroup): number {
   return Math.max(own.tokens.length, mismatched.tokens.length);
 }
 
+/** The batch of these answers. */
+export function placeRated(
+  answers: readonly RatedGroup[],
+  numbers: readonly number[],
+  options: Pick<GroupWalkOptions, "rows" | "padId">,
+): RatedBatch {
+  const side = (which: 0 | 1): GroupBatch => {
+    const chosen = numbers.map((number) => [answers[number]![which]]);
+    return { ...placeGroups(chosen, [...chosen.keys()], options), groups: numbers };
+  };
+  return { own: side(0), mismatched: side(1) };
+}
+
 /**
  * Kahneman-Tversky optimization. The baseline of a batch is from its mismatched answers, which only go forward: the next
  * answer of the data after each prompt, as TRL pairs them.
  */
 export function kto(options: RatedObjectiveOptions, loss: KtoLossOptions): Objective<RatedBatch> {
   const { decoder, answers, good, reference } = options;
-  const owns = answers.map(([own]) => [own]);
-  const others = answers.map(([, mismatched]) => [mismatched]);
   return {
     partNames: ["reward/desirable", "reward/undesirable", "kl"],
     sampler: (from) =>
       createGroupSampler(
         answers.map(ratedLength),
         options,
-        (groups) => ({ own: placeGroups(owns, groups, options), mismatched: placeGroups(others, groups, options) }),
+        (numbers) => placeRated(answers, numbers, options),
         from as GroupWalkState | undefined,
       ),
     tokens: ({ own }) => own.batch.ids.length,
