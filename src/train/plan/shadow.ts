@@ -27,7 +27,7 @@ export interface Shadow {
 }
 
 export function createShadow(): Shadow {
-  let shared = new ArrayBuffer(1 << 20);
+  let shared = varied(1 << 20);
   const buffers = new Set<ArrayBufferLike>([shared]);
   let bytes = 0;
   let calls = new Map<string, Call>();
@@ -36,7 +36,7 @@ export function createShadow(): Shadow {
   function count(length: number): ArrayBuffer {
     bytes += length;
     if (length > shared.byteLength) {
-      shared = new ArrayBuffer(Math.max(length, 2 * shared.byteLength));
+      shared = varied(Math.max(length, 2 * shared.byteLength));
       buffers.add(shared);
     }
     return shared;
@@ -94,6 +94,20 @@ export function createShadow(): Shadow {
     },
     owns: ({ buffer }) => buffers.has(buffer),
   };
+}
+
+const variedNumbers = 1 << 18;
+
+/** Memory whose first numbers differ: what looks at them, as the choice of experts does, finds them spread. */
+function varied(bytes: number): ArrayBuffer {
+  const buffer = new ArrayBuffer(bytes);
+  const numbers = new Float32Array(buffer, 0, Math.min(variedNumbers, bytes >> 2));
+  let state = 1;
+  for (let i = 0; i < numbers.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    numbers[i] = state / 2 ** 32;
+  }
+  return buffer;
 }
 
 /** What an argument has to do with the time that a call takes: sizes, not values. */
