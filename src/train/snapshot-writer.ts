@@ -87,10 +87,13 @@ export function createSnapshotWriter(): SnapshotWriter {
   };
 }
 
+/** Only while there is an answer to wait for, the thread keeps the process alive. */
 function answerOf(worker: Worker): Promise<void> {
+  worker.ref();
   return new Promise((resolve, reject) => {
     const settle = (act: () => void): void => {
       worker.off("message", onMessage).off("error", onError).off("exit", onExit);
+      worker.unref();
       act();
     };
     const onMessage = ({ failed }: WriterReply): void =>

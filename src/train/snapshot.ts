@@ -82,6 +82,8 @@ export interface Snapshots {
   saveBest(best: { step: number; loss: number }, parameters: readonly NamedFloats[]): Promise<void>;
   /** Loads the newest snapshot that is whole into the tensors; `turns` leaves out that of a stop. */
   load(which: "all" | "turns"): Promise<SnapshotState | undefined>;
+  /** The steps of newer snapshots that `load` found damaged. */
+  readonly damaged: readonly number[];
   /** Loads the weights of the best validation; undefined where there are none. */
   loadBest(parameters: readonly NamedFloats[]): Promise<{ step: number; loss: number } | undefined>;
   /** Waits until everything is on the disk. */
@@ -98,6 +100,7 @@ export function openSnapshots(runDirectory: string, tensors: readonly StateEntry
   const writer = createSnapshotWriter();
   const pointerOf = (slot: string): string => join(directory, `${slot}.json`);
   let newestFile: string | undefined;
+  let damaged: number[] = [];
 
   /** Into `into` where the file is whole. */
   async function read(slot: string, into: readonly StateEntry[]): Promise<boolean> {
@@ -122,6 +125,9 @@ export function openSnapshots(runDirectory: string, tensors: readonly StateEntry
     directory,
     get newestFile() {
       return newestFile;
+    },
+    get damaged() {
+      return damaged;
     },
     async save(state, why) {
       await writer.flush();
@@ -150,7 +156,11 @@ export function openSnapshots(runDirectory: string, tensors: readonly StateEntry
         .map((slot) => ({ slot, state: stateOf(directory, slot) }))
         .filter((entry) => entry.state !== undefined)
         .sort((a, b) => b.state!.step - a.state!.step);
-      for (const { slot, state } of found) if (await read(slot, tensors)) return state;
+      damaged = [];
+      for (const { slot, state } of found) {
+        if (await read(slot, tensors)) return state;
+        damaged.push(state!.step);
+      }
       return undefined;
     },
     async loadBest(parameters) {

@@ -95,6 +95,9 @@ async function* trainSteps<B>(
       })
     : silentMeters();
   const clock = createClock(kernels, writes ? options.flopsPerToken : undefined, ranks.size);
+  for (const step of snapshots.damaged) {
+    yield { type: "note", text: `The snapshot of step ${step} in ${snapshots.directory} is damaged and passed over.` };
+  }
   if (found) yield { type: "note", text: `Going on from step ${found.step} of ${totalSteps}.` };
 
   let savedStep = found?.step;
