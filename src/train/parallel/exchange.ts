@@ -18,7 +18,7 @@ export interface ExchangeOptions {
 }
 
 /** Long enough that starting an exchange costs nothing, short enough to overlap. */
-const defaultBucketBytes = 16 << 20;
+const defaultBucketBytes = 4 << 20;
 
 /** Undefined where there is nobody to exchange with. Throws a Failure where groups do not fill the ranks. */
 export function createExchange(

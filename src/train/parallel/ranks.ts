@@ -1,7 +1,7 @@
 // Which processes train together: none but this one, or the ranks that mpirun or srun has started.
 import { writeSync } from "node:fs";
 import { availableParallelism, cpus } from "node:os";
-import { setThreads } from "../../kernels/index.ts";
+import { machine, setThreads } from "../../kernels/index.ts";
 import { openMessages } from "../../kernels/messages.ts";
 import { ranksOfEnvironment } from "../../kernels/rank-environment.ts";
 import { exitCodes, Failure } from "../../protocol/errors.ts";
@@ -75,12 +75,21 @@ export function threadsOfRank(allowed: number, present: number, neighbours: numb
 export async function* onRanks<Result>(work: (ranks: Ranks) => Job<Result>): Job<Result> {
   const ranks = openRanks();
   let place = "before its first step";
+  const shares = watchExchange(ranks);
   const job = work(ranks);
   try {
+    if (ranks.messages !== undefined && ranks.rank === 0) yield { type: "note", text: describeRanks(ranks) };
     for (;;) {
       const { done, value } = await job.next();
-      if (done) return value;
-      if (value.type === "progress" && value.unit === "steps") place = `after step ${value.done}`;
+      if (done) {
+        const text = shares.describe();
+        if (text !== undefined && ranks.rank === 0) yield { type: "note", text };
+        return value;
+      }
+      if (value.type === "progress" && value.unit === "steps") {
+        place = `after step ${value.done}`;
+        shares.step(value.done);
+      }
       if (ranks.rank === 0) yield value;
     }
   } catch (error) {
@@ -89,6 +98,43 @@ export async function* onRanks<Result>(work: (ranks: Ranks) => Job<Result>): Job
   } finally {
     await job.return(undefined as Result);
   }
+}
+
+function describeRanks({ messages, size, rank }: Ranks): string {
+  const { peers, version } = messages!;
+  const hosts = new Set(peers.map(({ host }) => host)).size;
+  const { threads } = machine();
+  const neighbours = peers.filter(({ host }) => host === peers[rank]!.host).length;
+  const idle = cpus().length - threads * neighbours;
+  const bound = idle > 0 ? ` ${idle} processors of this machine stay idle: see mpirun's --bind-to none.` : "";
+  return (
+    `${size} ranks on ${hosts} ${hosts === 1 ? "machine" : "machines"}, ${threads} ${threads === 1 ? "thread" : "threads"} each` +
+    ` (${version}).${bound}`
+  );
+}
+
+/** What the exchange cost, from the end of the first step that this process trains. */
+function watchExchange({ messages }: Ranks): { step(number: number): void; describe(): string | undefined } {
+  const now = (number: number) => ({ number, at: performance.now() / 1000, ...messages!.counts() });
+  let first: ReturnType<typeof now> | undefined;
+  let last: ReturnType<typeof now> | undefined;
+  return {
+    step(number) {
+      if (messages === undefined) return;
+      last = now(number);
+      first ??= last;
+    },
+    describe() {
+      if (first === undefined || last === undefined || last.number === first.number) return undefined;
+      const seconds = last.at - first.at;
+      const share = (from: number, to: number): string => `${((100 * (to - from)) / seconds).toFixed(1)}%`;
+      const sent = (last.bytesSent - first.bytesSent) / (last.number - first.number) / 1e6;
+      return (
+        `The exchange: rank 0 sent ${sent.toFixed(3)} MB a step; exchanges were under way for ` +
+        `${share(first.busySeconds, last.busySeconds)} of the time, and training waited ${share(first.waitedSeconds, last.waitedSeconds)} of it.`
+      );
+    },
+  };
 }
 
 /**
