@@ -79,6 +79,7 @@ void serve(MpiThread& thread) {
     if (thread.error.empty()) {
       guard.unlock();
       const auto start = Clock::now();
+      const double sent = thread.world.bytesSent, received = thread.world.bytesReceived;
       std::string error;
       try {
         perform(thread.world, job);
@@ -89,8 +90,10 @@ void serve(MpiThread& thread) {
       guard.lock();
       thread.error = error;
       thread.counts.busySeconds += seconds;
-      thread.counts.bytesSent = thread.world.bytesSent;
-      thread.counts.bytesReceived = thread.world.bytesReceived;
+      if (job.task == MpiTask::reduce || job.task == MpiTask::gather) {
+        thread.counts.bytesSent += thread.world.bytesSent - sent;
+        thread.counts.bytesReceived += thread.world.bytesReceived - received;
+      }
     }
     thread.done++;
     thread.changed.notify_all();

@@ -33,6 +33,7 @@ long submitMpi(MpiJob&& job);
 void waitMpi(long number);
 
 struct MpiCounts {
+  /** By reduce and gather: small sums and moments on their way to a snapshot are left out. */
   double bytesSent, bytesReceived;
   /** Seconds in which an exchange was at work, and in which a caller waited for one. */
   double busySeconds, waitedSeconds;

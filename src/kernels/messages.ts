@@ -22,6 +22,7 @@ export interface Deal {
 
 /** Since the start. */
 export interface MessageCounts {
+  /** By `start`: small sums, and vectors from one rank to another, are left out. */
   bytesSent: number;
   bytesReceived: number;
   /** Seconds in which an exchange was at work, and in which this thread waited for one. */
