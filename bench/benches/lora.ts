@@ -19,9 +19,12 @@ const restMs = 500;
  */
 const flopsPerToken = 4 * (1_100_048_384 - 32000 * 2048) + 6 * 12_615_680 + 6 * 22 * 2048 * length;
 
-/** Bytes: address space, which holds more than the memory in use. In whole KiB, as the shell takes it. */
+/**
+ * Bytes of private memory that the process may ask for, touched or not, in whole KiB as the shell takes it. All of a
+ * process's own memory counts (RLIMIT_DATA of Linux), but not its program's code.
+ */
 const limitBytes = 8e9;
-const underLimit = `ulimit -v ${limitBytes / 1024} && exec "$0" "$@"`;
+const underLimit = `ulimit -d ${limitBytes / 1024} && exec "$0" "$@"`;
 
 const script = join(import.meta.dirname, "../lora-step.ts");
 
@@ -89,7 +92,9 @@ export default defineBench({
       own.close();
     }
     if (wants("qlora 7.7B nf4 step") || wants("qlora 7.7B nf4 memory")) {
-      note(`The 7.7 B step runs under \`ulimit -v\`: ${limitBytes / 1e9} GB of address space, all of it counted.`);
+      note(
+        `The 7.7 B step runs under \`ulimit -d ${limitBytes / 1024}\`: ${limitBytes / 1e9} GB, no byte of which it may exceed.`,
+      );
       const own = await lianlu("7.7B", "nf4", count, 1, true);
       const [ms] = await steps([own], 1);
       yield row("qlora 7.7B nf4 step", count, ms! / 1000, "s");
