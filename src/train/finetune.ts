@@ -1,6 +1,4 @@
 // Fine-tuning on dialogues, texts and tokens: adapters beside frozen weights, or the weights themselves.
-import { copyFileSync } from "node:fs";
-import { join } from "node:path";
 import { loadKernels, withPrecision, type Precision } from "../kernels/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
@@ -30,7 +28,7 @@ import {
   type TuningPlaces,
   type TuningSettings,
 } from "./tuning.ts";
-import type { MetricsRow } from "./watch/meters.ts";
+import { copyRecords, type MetricsRow } from "./watch/meters.ts";
 
 /** What shapes a run besides its model, its data and how long it goes on. */
 export interface FinetuneSettings extends TuningSettings, WatchSettings {
@@ -194,9 +192,7 @@ export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
   };
   if (ranks.rank === 0) {
     const record = { inputs, options: { ...shaping, until, steps: totalSteps }, metrics };
-    await writeTuned(tuned, options, places, record, (directory) =>
-      copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl")),
-    );
+    await writeTuned(tuned, options, places, record, (directory) => copyRecords(run.path, directory));
     run.remove();
   }
   ranks.meet();

@@ -30,7 +30,7 @@ import { runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
 import { train } from "./trainer.ts";
 import type { WatchSettings } from "./trainer-options.ts";
-import type { MetricsRow } from "./watch/meters.ts";
+import { copyRecords, type MetricsRow } from "./watch/meters.ts";
 
 /** What shapes a run besides its data and how long it goes on. */
 export interface PretrainSettings extends WatchSettings {
@@ -155,11 +155,6 @@ async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainRe
   const inputs = await hashInputs(settings, from);
   const run = openRunDirectory(out, { ...shaping, ...inputHashes(inputs, settings) }, ranks);
   for (const text of run.notes) yield { type: "note", text };
-  const baselines = fitBaselines(sources, config.vocabSize);
-  yield {
-    type: "note",
-    text: `Validation loss to beat, nats a token: unigram ${baselines.unigram.toFixed(3)}, trigram ${baselines.trigram.toFixed(3)}.`,
-  };
   const mix = trainingMix(sources);
   const mixOptions: MixOptions = {
     rows: options.batchTokens,
@@ -172,7 +167,11 @@ async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainRe
   const plan = planTraining(shape, { fresh: from === undefined, dataBytes: residentBytes(sources) });
   yield { type: "note", text: describePlan(plan) };
   checkTraining(plan);
-
+  const baselines = fitBaselines(sources, config.vocabSize);
+  yield {
+    type: "note",
+    text: `Validation loss to beat, nats a token: unigram ${baselines.unigram.toFixed(3)}, trigram ${baselines.trigram.toFixed(3)}.`,
+  };
   const decoder = make(kernels, options.seed);
   const trained = [...namedTensors(decoder).values()];
   makeTrainable(kernels, trained);
@@ -254,7 +253,7 @@ async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainRe
       saveCheckpoint(directory, decoder, sources.tokenizerDirectory);
       // Kept so that training can be taken up again, and compared.
       copyFileSync(result.stateFile!, join(directory, "training-state.safetensors"));
-      copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl"));
+      copyRecords(run.path, directory);
       const bySource = Object.fromEntries(names.map((name) => [`validationLoss/${name}`, validation.bySource[name]!]));
       return Promise.resolve({
         ...figures,

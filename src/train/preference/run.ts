@@ -1,6 +1,4 @@
 // What runs over preferences share once their objective is there: optimizer, steps, the trainer, what is written.
-import { copyFileSync } from "node:fs";
-import { join } from "node:path";
 import type { ManifestInput } from "../../formats/manifest.ts";
 import { withPrecision, loadKernels, type Kernels } from "../../kernels/index.ts";
 import { Failure } from "../../protocol/errors.ts";
@@ -20,7 +18,7 @@ import { openRunDirectory, type RunDirectory } from "../run-directory.ts";
 import { scheduleOver } from "../schedule.ts";
 import { stepsWithin } from "../steps-within.ts";
 import { train } from "../trainer.ts";
-import type { MetricsRow } from "../watch/meters.ts";
+import { copyRecords, type MetricsRow } from "../watch/meters.ts";
 
 export type PreferenceRunSettings = FinetuneSettings;
 
@@ -196,9 +194,7 @@ export async function* runPreference<B>(parts: RunParts<B>): Job<PreferenceResul
   };
   if (ranks.rank === 0) {
     const record = { inputs: place.inputs, options: { ...place.shaping, until, steps }, metrics };
-    await parts.write(record, (directory) =>
-      copyFileSync(join(run.path, "metrics.jsonl"), join(directory, "metrics.jsonl")),
-    );
+    await parts.write(record, (directory) => copyRecords(run.path, directory));
     run.remove();
   }
   ranks.meet();

@@ -1,7 +1,7 @@
 // The figures of a run on the disk: metrics.jsonl (a row a step) and anomalies.jsonl, which are the same bytes whenever
 // the run is the same, however often it was stopped; timings.jsonl, which says what a clock said; and event files for
 // TensorBoard.
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createEventWriter, type EventWriter } from "../../formats/tensorboard.ts";
 import type { AnomalyAction, AnomalyKind } from "./anomalies.ts";
@@ -120,6 +120,14 @@ export function silentMeters(): Meters {
     anomaly: (row) => void anomalies.push(row),
     backTo: (last) => void (curve = curve.filter(({ step }) => step <= last)),
   };
+}
+
+/** Copies what a run wrote of itself to where its result is; not what the clock said, so that equal runs have equal results. */
+export function copyRecords(runDirectory: string, directory: string): void {
+  for (const name of ["metrics.jsonl", "anomalies.jsonl"]) {
+    const path = join(runDirectory, name);
+    if (existsSync(path)) copyFileSync(path, join(directory, name));
+  }
 }
 
 function append(path: string, row: object): void {
