@@ -3,7 +3,7 @@
 import type { PretrainSettings } from "./pretrain.ts";
 
 export type DepthSettings = Pick<PretrainSettings, "model" | "length" | "batchTokens" | "accumulate"> & {
-  /** The highest learning rate. */
+  /** The highest learning rate, of Muon and AdamW together. */
   peak: number;
 };
 
@@ -11,8 +11,18 @@ export type DepthSettings = Pick<PretrainSettings, "model" | "length" | "batchTo
 const headDim = 64;
 const widthOfLayer = 64;
 
+/** The best rate falls with the square root of the width: this over it. */
+const rateOfWidth = 0.1;
+/** Half and twice as many tokens a step learn as well in small models; larger ones are given more. */
+const smallestBatch = 1024;
+const layersOfSmallestBatch = 4;
+const mostRows = 2048;
+
 /** A model of so many layers, and how it is trained. */
 export function settingsOfDepth(depth: number): DepthSettings {
+  const doublings = Math.max(0, Math.ceil(Math.log2(depth / layersOfSmallestBatch)));
+  const stepTokens = smallestBatch * 2 ** doublings;
+  const batchTokens = Math.min(mostRows, stepTokens);
   const hiddenSize = widthOfLayer * depth;
   const heads = hiddenSize / headDim;
   return {
@@ -26,8 +36,8 @@ export function settingsOfDepth(depth: number): DepthSettings {
       intermediateSize: Math.ceil((8 * hiddenSize) / 3 / 64) * 64,
     },
     length: 512,
-    batchTokens: 1024,
-    accumulate: 1,
-    peak: 8e-3,
+    batchTokens,
+    accumulate: stepTokens / batchTokens,
+    peak: Number((rateOfWidth / Math.sqrt(hiddenSize)).toPrecision(2)),
   };
 }

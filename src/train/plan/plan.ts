@@ -63,8 +63,8 @@ export interface TrainingSpeed {
   validationSeconds: number;
 }
 
-/** What the heap, the compiled code, the threads of snapshots and the kernels' scratch come to, beside the process as it is. */
-const growthBytes = 40 * 2 ** 20;
+/** What the heap, the compiled code, the thread of snapshots and the kernels' scratch come to, beside the process as it is. */
+const growthBytes = 80 * 2 ** 20;
 /** A snapshot is copied only where the copy is no more than this share of the memory that is free then. */
 const mostOfMemoryForCopy = 0.25;
 const smallestBatch = 64;

@@ -22,6 +22,7 @@ import { createTape, sizeOf, tensor } from "../../tensor/index.ts";
 import { createAverages } from "../averages.ts";
 import { createBatch, placeDocument, type Batch } from "../batch.ts";
 import { createOptimizer, type OptimizerSettings } from "../optimizer.ts";
+import type { Exchange, Ranks } from "../ranks.ts";
 import { runBatch } from "../step.ts";
 import { createShadow, type Call, type Shadow } from "./shadow.ts";
 
@@ -44,6 +45,9 @@ export interface TrainingShape {
   lora?: LoraOptions;
   /** How the weights lie that adapters stand beside; default dense float32. */
   frozen?: FrozenSchemes;
+  /** The ranks that train together, and how many of them share one set of moments; default: this process alone. */
+  ranks?: Ranks;
+  zero?: number;
   /** A batch of the data; default: as many pieces of `length` as there is room for. */
   batch?: Batch;
 }
@@ -63,6 +67,8 @@ export interface ShadowRun {
   /** Of what a snapshot holds. */
   state: number;
   trainedParameters: number;
+  /** What ranks exchange together; empty for a process alone. */
+  buckets: Exchange["buckets"];
   /** Calls of a pass over a batch, of the update, and of a pass without backward. */
   pass: Call[];
   update: Call[];
@@ -87,7 +93,10 @@ export function runShadow(real: Kernels, shape: TrainingShape): ShadowRun {
   const adapters = mark();
   makeTrainable(kernels, trained);
   const gradients = mark();
-  const optimizer = createOptimizer(kernels, decoder, trained, shape.optimizer);
+  const optimizer = createOptimizer(kernels, decoder, trained, shape.optimizer, {
+    ...(shape.ranks && { ranks: shape.ranks }),
+    zeroGroup: shape.zero ?? 1,
+  });
   const averages = shape.averages ? createAverages(kernels, trained, 0.999) : undefined;
   const state = [...trained, ...optimizer.state, ...(averages?.state ?? [])];
   const averageBytes = (averages?.state ?? []).reduce((sum, { data }) => sum + data.byteLength, 0);
@@ -124,6 +133,7 @@ export function runShadow(real: Kernels, shape: TrainingShape): ShadowRun {
     activations: mark(),
     state: state.reduce((sum, { data }) => sum + data.byteLength, 0),
     trainedParameters: trained.reduce((sum, { data }) => sum + data.length, 0),
+    buckets: optimizer.exchange?.buckets ?? [],
     pass: shape.accumulate > 1 ? later : first,
     update,
     validation,
