@@ -8,6 +8,7 @@ export {
   type TrainingConfiguration,
   type TrainingRun,
 } from "./configuration.ts";
+export { grpoDefaults, grpoRun, type GrpoRunOptions, type GrpoSettings } from "./grpo.ts";
 export { trainingHooks, type HookContext, type HookSettings } from "./hooks.ts";
 export { finetuneRun, pretrainRun, type FinetuneRun, type PretrainRun } from "./runs.ts";
 export {

@@ -64,6 +64,7 @@ export { nf4Schemes, readStoredModel, type StoredModel } from "./plan/stored.ts"
 export { flopsPerToken } from "./flops.ts";
 export {
   checkTuningPlaces,
+  describeTuned,
   openTuned,
   writeTuned,
   type TunedModel,

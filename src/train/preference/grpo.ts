@@ -26,6 +26,8 @@ export interface GrpoObjectiveOptions extends GrpoOptions, PassOptions {
   decoder: Decoder;
   /** Ids of each prompt, up to where the answer begins. */
   promptIds: readonly Int32Array[];
+  /** Of prompts that are held out: their numbers go on behind those. */
+  heldOutIds?: readonly Int32Array[];
   /** Batches of a step, of all ranks together. */
   accumulate: number;
   /** Rows of a pass, the longest prompt with its answer among them. */
@@ -40,7 +42,7 @@ export interface GrpoObjectiveOptions extends GrpoOptions, PassOptions {
     ids: readonly number[],
   ): Promise<{ text: string; reward: number; parts: Record<string, number> }>;
   /** Runs work with the model that training started from; needed where the divergence from it counts. */
-  withReference?<Result>(work: () => Result): Result;
+  withReference?<Result>(work: (decoder: Decoder) => Result): Result;
   store: RolloutStore;
 }
 
@@ -51,6 +53,22 @@ export interface GrpoBatch {
   inner: number;
   /** Numbers of the prompts. */
   prompts: readonly number[];
+  /** Answers are made anew each time that it is prepared, by the same seeds, and nothing is learnt from them. */
+  heldOut?: true;
+}
+
+/** Batches of prompts that are held out, to be looked at now and then. */
+export function heldOutPrompts(
+  numbers: readonly number[],
+  { prompts: count }: Pick<GrpoOptions, "prompts">,
+): GrpoBatch[] {
+  return Array.from({ length: Math.ceil(numbers.length / count) }, (_, place) => ({
+    round: -1,
+    place,
+    inner: 0,
+    prompts: numbers.slice(place * count, (place + 1) * count),
+    heldOut: true,
+  }));
 }
 
 interface WalkState {
@@ -58,27 +76,35 @@ interface WalkState {
   batch: number;
 }
 
-/** Group relative policy optimization (Shao et al., arXiv 2402.03300). The loss is the surrogate's, near 0 by its nature. */
+/**
+ * Group relative policy optimization (Shao et al., arXiv 2402.03300). As its loss it tells minus the reward; the gradient is
+ * the surrogate's, whose value is near 0 whatever is learnt and is told beside.
+ */
 export function grpo(options: GrpoObjectiveOptions): Objective<GrpoBatch> {
-  const { decoder, promptIds, group, store, innerSteps, klWeight } = options;
+  const { decoder, group, store, innerSteps, klWeight } = options;
+  const promptIds = [...options.promptIds, ...(options.heldOutIds ?? [])];
   const prepared = new Map<string, Rollout[]>();
   const keyOf = ({ round, place }: GrpoBatch): string => `${round} ${place}`;
 
   async function prepare(tape: Tape, batch: GrpoBatch): Promise<void> {
     const key = keyOf(batch);
+    if (batch.heldOut) {
+      prepared.set(key, await rollOut(batch));
+      return;
+    }
     if (prepared.has(key)) return;
-    for (const old of prepared.keys()) if (Number(old.split(" ")[0]) < batch.round) prepared.delete(old);
+    for (const old of prepared.keys()) if (Number(old.split(" ")[0]) !== batch.round) prepared.delete(old);
     const held = store.load(batch.round, batch.place);
     if (held) {
       prepared.set(key, held);
       return;
     }
     const rollouts = await rollOut(batch);
-    if (innerSteps > 1) addLogprobs(tape, rollouts, "old");
+    if (innerSteps > 1) addLogprobs(tape, decoder, rollouts, "old");
     if (klWeight > 0) {
       if (!options.withReference)
         throw new TypeError("a divergence that counts needs the model that training started from");
-      options.withReference(() => addLogprobs(tape, rollouts, "reference"));
+      options.withReference((reference) => addLogprobs(tape, reference, rollouts, "reference"));
     }
     store.save(batch.round, batch.place, rollouts);
     prepared.set(key, rollouts);
@@ -104,10 +130,10 @@ export function grpo(options: GrpoObjectiveOptions): Objective<GrpoBatch> {
     return rollouts;
   }
 
-  function addLogprobs(tape: Tape, rollouts: readonly Rollout[], name: "old" | "reference"): void {
+  function addLogprobs(tape: Tape, by: Decoder, rollouts: readonly Rollout[], name: "old" | "reference"): void {
     for (const pack of packsOf(rollouts)) {
       withoutTraining(tape, () => {
-        const passed = answerLogprobs(tape, decoder, pack, false);
+        const passed = answerLogprobs(tape, by, pack, false);
         for (const [sequence, index] of pack.groups.entries()) rollouts[index]![name] = tokensOf(passed, sequence);
       });
     }
@@ -138,14 +164,16 @@ export function grpo(options: GrpoObjectiveOptions): Objective<GrpoBatch> {
     run(tape, batch, gradientScale) {
       const rollouts = prepared.get(keyOf(batch));
       if (!rollouts) throw new Error("a batch of prompts is run that was not prepared");
+      const loss = -rollouts.reduce((sum, { reward }) => sum + reward, 0);
+      if (batch.heldOut) return { loss, parts: answerParts(rollouts) };
       const allTokens = rollouts.reduce((sum, { ids }) => sum + ids.length, 0);
       const tokenShare = rollouts.length / allTokens;
-      const found = { loss: 0, kl: 0, clipped: 0 };
+      const found = { surrogate: 0, kl: 0, clipped: 0 };
       for (const pack of packsOf(rollouts)) {
         const passed = answerLogprobs(tape, decoder, pack, gradientScale !== 0, options);
         const own = pack.groups.map((index) => rollouts[index]!);
         const logprobs = Float64Array.from(passed.logprobs.data);
-        const { loss, gradient, kl, clipped } = grpoLoss(
+        const part = grpoLoss(
           {
             logprobs,
             old: innerSteps > 1 ? join(own, "old") : logprobs,
@@ -158,24 +186,28 @@ export function grpo(options: GrpoObjectiveOptions): Objective<GrpoBatch> {
         );
         if (gradientScale !== 0) {
           const { grad } = tape.gradientOf(passed.logprobs);
-          for (const [token, value] of gradient.entries()) grad[token] = gradientScale * value;
+          for (const [token, value] of part.gradient.entries()) grad[token] = gradientScale * value;
           tape.backward();
         }
         tape.reset();
-        found.loss += loss;
-        found.kl += kl;
-        found.clipped += clipped;
+        found.surrogate += part.loss;
+        found.kl += part.kl;
+        found.clipped += part.clipped;
       }
-      return { loss: found.loss, parts: partsOf(rollouts, allTokens, found) };
+      return {
+        loss,
+        parts: {
+          ...answerParts(rollouts),
+          surrogate: { sum: found.surrogate, weight: rollouts.length },
+          kl: { sum: found.kl, weight: allTokens },
+          clipped: { sum: found.clipped, weight: allTokens },
+        },
+      };
     },
   };
 }
 
-function partsOf(
-  rollouts: readonly Rollout[],
-  tokens: number,
-  { kl, clipped }: { kl: number; clipped: number },
-): Record<string, Sum> {
+function answerParts(rollouts: readonly Rollout[]): Record<string, Sum> {
   const weight = rollouts.length;
   const meanOf = (value: (rollout: Rollout) => number): Sum => ({
     sum: rollouts.reduce((sum, rollout) => sum + value(rollout), 0),
@@ -186,8 +218,6 @@ function partsOf(
     reward: meanOf(({ reward }) => reward),
     ...(names.size > 1 &&
       Object.fromEntries([...names].map((name) => [`reward/${name}`, meanOf(({ rewards }) => rewards[name] ?? 0)]))),
-    kl: { sum: kl, weight: tokens },
-    clipped: { sum: clipped, weight: tokens },
     "answer/tokens": meanOf(({ ids }) => ids.length),
     "answer/ended": meanOf(({ ended }) => (ended ? 1 : 0)),
     // Groups whose answers are all worth the same teach nothing.

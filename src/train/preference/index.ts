@@ -1,5 +1,5 @@
 // The door of learning from preferences.
-export { grpo, type GrpoBatch, type GrpoObjectiveOptions, type GrpoOptions } from "./grpo.ts";
+export { grpo, heldOutPrompts, type GrpoBatch, type GrpoObjectiveOptions, type GrpoOptions } from "./grpo.ts";
 export { dpoLosses, type DpoLoss, type DpoLossOptions } from "./losses/dpo.ts";
 export { grpoAveragings, type GrpoLossOptions } from "./losses/grpo.ts";
 export { type KtoLossOptions } from "./losses/kto.ts";
@@ -8,6 +8,7 @@ export { prefer, preferenceObjectives, type PreferenceObjective, type PreferOpti
 export { loadRewardModel, scoreAnswers, type RewardModel } from "./reward-model.ts";
 export { rolloutStore, type Rollout, type RolloutStore } from "./rollouts.ts";
 export {
+  heldOut,
   openModel,
   openPlace,
   preferenceDefaults,
