@@ -31,25 +31,25 @@ export function scaleColumns(
   if (tape.recording && (y.requiresGrad || magnitude.requiresGrad || residual?.requiresGrad)) {
     tape.record([out], [], () => {
       const dout = out.grad!;
-      if (magnitude.requiresGrad) {
-        const sums = new Float64Array(columns);
-        for (let row = 0, i = 0; row < rows; row++) {
-          for (let column = 0; column < columns; column++, i++) {
-            sums[column]! += dout[i]! * (bias ? y.data[i]! - bias.data[column]! : y.data[i]!);
-          }
+      const values = y.data;
+      const shifts = bias?.data ?? new Float32Array(columns);
+      const sums = new Float64Array(columns);
+      for (let row = 0, i = 0; row < rows; row++) {
+        for (let column = 0; column < columns; column++, i++) {
+          sums[column]! += dout[i]! * (values[i]! - shifts[column]!);
         }
-        const { grad, accumulate } = tape.gradientOf(magnitude);
-        if (!accumulate) grad.fill(0);
-        for (let column = 0; column < columns; column++) grad[column]! += sums[column]! * inverse[column]!;
       }
       if (y.requiresGrad) {
         const { grad, accumulate } = tape.gradientOf(y);
+        if (!accumulate) grad.fill(0);
         for (let row = 0, i = 0; row < rows; row++) {
-          for (let column = 0; column < columns; column++, i++) {
-            const part = dout[i]! * factors[column]!;
-            grad[i] = accumulate ? grad[i]! + part : part;
-          }
+          for (let column = 0; column < columns; column++, i++) grad[i]! += dout[i]! * factors[column]!;
         }
+      }
+      if (magnitude.requiresGrad) {
+        const { grad, accumulate } = tape.gradientOf(magnitude);
+        if (!accumulate) grad.fill(0);
+        for (let column = 0; column < columns; column++) grad[column]! += sums[column]! * inverse[column]!;
       }
       if (residual?.requiresGrad) tape.passGradient(out, residual);
     });
