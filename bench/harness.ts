@@ -1,4 +1,5 @@
 // What the benchmarks share: rows, turns between us and a peer, and medians. The files of benches/ are all there are.
+import { readFileSync } from "node:fs";
 
 export interface Row {
   name: string;
@@ -56,6 +57,11 @@ export function milliseconds(run: () => void): number {
   const started = performance.now();
   run();
   return performance.now() - started;
+}
+
+/** Memory of this process now. What gives nothing back while it is measured is at its peak then. */
+export function residentBytes(): number {
+  return Number(readFileSync("/proc/self/statm", "utf8").split(" ")[1]) * 4096;
 }
 
 /** A row; what is null is not there. */

@@ -11,7 +11,7 @@ namespace {
 /** Along k, about this much in one step: a row panel of A and a panel of B then stay in cache. */
 constexpr long stepDepth = 1024;
 /** Floats of A and of B that are packed at most in one step. */
-constexpr long stepFloats = 8l << 20;
+constexpr long stepFloats = 2l << 20;
 /** Bytes of packed B that a thread goes over again and again: they should stay in its second-level cache. */
 constexpr long groupBytes = 640l << 10;
 /** Rows that are taken along all of k at once. */

@@ -1,6 +1,5 @@
 // Training steps of decoders with 10, 50 and 125 M parameters (length 512, 2048 tokens a step, AdamW, float32) beside
 // compiled PyTorch: tokens a second, share of the machine's peak, peak memory; and the same steps in reduced precision.
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import {
@@ -20,7 +19,7 @@ import {
 } from "../../src/model/index.ts";
 import { createTape, randomBits } from "../../src/tensor/index.ts";
 import { createAdamW, createBatch, placeDocument, runBatch } from "../../src/train/index.ts";
-import { defineBench, milliseconds, row, takeTurns, type Row } from "../harness.ts";
+import { defineBench, milliseconds, residentBytes, row, takeTurns, type Row } from "../harness.ts";
 import { pythonWithTorch, startPython, torchMissing } from "../python-peer.ts";
 
 interface Size {
@@ -165,9 +164,4 @@ function createStep(config: DecoderConfig, precision: Precision): () => void {
     runBatch(tape, decoder, batch, 1 / tokens);
     optimizer.step(++steps, 3e-4);
   };
-}
-
-/** Memory of this process now; nothing is given back between steps, so after a step it is the peak. */
-function residentBytes(): number {
-  return Number(readFileSync("/proc/self/statm", "utf8").split(" ")[1]) * 4096;
 }
