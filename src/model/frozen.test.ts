@@ -1,6 +1,7 @@
 // Decoders whose matrices are frozen: the same numbers as dense ones from every kind of file, gradients beside them by
 // central differences in float64, NF4 in memory no larger than it says.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -28,6 +29,8 @@ import { frozenParts, type FrozenMode } from "./frozen.ts";
 import { configToGguf } from "./gguf-config.ts";
 import { ggufPlaces, invertRows, pickRows, rowLengthOf } from "./gguf-layout.ts";
 import { adapterTensors, addLora, makeTrainable } from "./index.ts";
+import { frozenLinear } from "./layers/frozen.ts";
+import { loraLinear } from "./lora/layer.ts";
 import { disturbVectors, tinyConfig } from "./tiny.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "frozen-"));
@@ -264,3 +267,64 @@ function anyBlocks(type: BlockType, [rows, columns]: readonly number[], stream: 
   }
   return bytes;
 }
+
+const python = process.env.LIANLU_PYTHON ?? "python3";
+const skip =
+  spawnSync(python, ["-c", "import torch"]).status === 0
+    ? false
+    : `${python} has no torch; set LIANLU_PYTHON to a Python that has (pip install torch)`;
+
+test("an NF4 layer with LoRA beside it is within 1e-4 of PyTorch, forward and backward", { skip }, () => {
+  const [rows, outputs, inputs, rank] = [9, 150, 172, 4];
+  const numbers = (length: number, stream: number) =>
+    Float32Array.from({ length }, (_, i) => randomBits(1, stream, i) / 2 ** 31 - 1);
+  const weight = native.quantizeNf4(numbers(outputs * inputs, 1), outputs, inputs);
+  const x = tensor(numbers(rows * inputs, 2), [rows, inputs], "x", true);
+  const dy = numbers(rows * outputs, 5);
+  const pair = {
+    name: "layer",
+    a: tensor(numbers(rank * inputs, 3), [rank, inputs], "a", true),
+    b: tensor(numbers(outputs * rank, 4), [outputs, rank], "b", true),
+    factor: 2,
+    magnitude: undefined,
+    enabled: true,
+  };
+  using tape = createTape(native, { recording: true });
+  const y = loraLinear(frozenLinear(native, "layer", weight), pair).apply(tape, x);
+  const outcome = [Float32Array.from(y.data)];
+  tape.gradientOf(y).grad.set(dy);
+  tape.backward();
+  outcome.push(...[x, pair.a, pair.b].map(({ grad }) => grad as Float32Array<ArrayBuffer>));
+  const given = { rows, outputs, inputs, rank, data: weight.data, x: x.data, a: pair.a.data, b: pair.b.data, dy };
+  const { stdout, stderr } = spawnSync(python, [join(import.meta.dirname, "frozen-oracle.py")], {
+    input: JSON.stringify(given, (_, value: unknown) =>
+      ArrayBuffer.isView(value) ? [...(value as Float32Array)] : value,
+    ),
+    encoding: "utf8",
+    maxBuffer: 1 << 26,
+  });
+  assert.notEqual(stdout, "", stderr);
+  for (const [index, expected] of (JSON.parse(stdout) as number[][]).entries()) {
+    const size = Math.hypot(...expected);
+    const difference = Math.hypot(...expected.map((value, i) => value - outcome[index]![i]!));
+    assert.ok(difference <= 1e-4 * size, `${["y", "x", "a", "b"][index]}: ${difference / size}`);
+  }
+});
+
+test("4-bit checkpoints of AWQ are refused as they are stored, and become NF4", () => {
+  const path = join(import.meta.dirname, "packed/fixtures/awq");
+  assert.throws(() => loadCheckpoint(path, native, { frozen: "stored" }), {
+    name: "Failure",
+    message: /q_proj.weight is in AWQ's or GPTQ's 4 bits/,
+  });
+  const frozen = loadCheckpoint(path, native, { frozen: "nf4" });
+  assert.equal(schemesOf(frozen), "nf4");
+  // From 4 bits to 4 other bits: the numbers stay near.
+  const dense = loadCheckpoint(path, native);
+  const [layer] = frozenLayers(frozen).values();
+  const [decoded, expected] = [new Float32Array(32 * 32), [...namedTensors(dense).values()][2]!];
+  assert.match(expected.name, /q_proj/);
+  native.decodeFrozen(decoded, layer!, 0, 32);
+  const size = Math.hypot(...expected.data);
+  assert.ok(Math.hypot(...decoded.map((value, i) => value - expected.data[i]!)) < 0.15 * size);
+});
