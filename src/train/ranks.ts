@@ -3,6 +3,7 @@
 import type { Floats } from "../kernels/kernels.ts";
 import type { Messages } from "../kernels/messages.ts";
 import type { Tape, Tensor } from "../tensor/index.ts";
+import type { Bucket } from "./parallel/deal.ts";
 
 export interface Ranks {
   /** 0 .. size - 1; rank 0 alone writes. */
@@ -30,6 +31,8 @@ export interface Range {
 
 /** What ranks exchange every step: gradients, and where moments are dealt out among them (ZeRO-1) the new weights. */
 export interface Exchange {
+  /** What is exchanged together, in its order. */
+  readonly buckets: readonly Bucket<Tensor>[];
   /** Called before the last pass of a step that this rank runs: gradients are sent as they become final in it. */
   begin(tape: Tape): void;
   /** Called after the passes of a step: every gradient that this rank needs is the sum over all ranks. */

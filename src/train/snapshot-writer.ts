@@ -3,6 +3,7 @@
 import { Worker } from "node:worker_threads";
 import type { Floats } from "../kernels/kernels.ts";
 import { Failure, type FailureKind } from "../protocol/errors.ts";
+import { sizeOf } from "../tensor/index.ts";
 import { writeSnapshotFile, type SnapshotFile } from "./snapshot-file.ts";
 
 /** What the thread answers to each snapshot. */
@@ -28,9 +29,10 @@ export interface SnapshotWriter {
 }
 
 export interface NamedFloats {
-  name: string;
-  shape: readonly number[];
-  data: Floats;
+  readonly name: string;
+  readonly shape: readonly number[];
+  /** Asked for once: it may be brought together from several ranks. */
+  readonly data: Floats;
 }
 
 /** The share of the free memory that a copy may take. */
@@ -51,13 +53,13 @@ export function createSnapshotWriter(): SnapshotWriter {
   return {
     async write({ tensors, ...snapshot }) {
       await flush();
-      const bytes = Float32Array.BYTES_PER_ELEMENT * tensors.reduce((sum, { data }) => sum + data.length, 0);
+      const bytes = Float32Array.BYTES_PER_ELEMENT * tensors.reduce((sum, { shape }) => sum + sizeOf(shape), 0);
       if ((memory?.byteLength ?? 0) < bytes) {
         memory = undefined;
         if (bytes > mostOfMemory * process.availableMemory()) {
           await writeSnapshotFile({
             ...snapshot,
-            tensors: tensors.map((each) => ({ ...each, data: float32(each.data) })),
+            tensors: tensors.map(({ name, shape, data }) => ({ name, shape, data: float32(data) })),
           });
           return;
         }

@@ -131,15 +131,23 @@ export function openSnapshots(runDirectory: string, tensors: readonly StateEntry
     },
     async save(state, why) {
       await writer.flush();
-      // All at once on the rank that writes: the writer copies them anyway.
-      const whole = tensors.map((entry) => ({ ...entry, data: entry.collect ? entry.collect() : entry.data }));
-      if (!writes) return;
+      if (!writes) {
+        for (const entry of tensors) entry.collect?.();
+        return;
+      }
       const [first, second] = turns.map((slot) => stateOf(directory, slot)?.step ?? -1);
       const slot = why === "stop" ? stopSlot : first! <= second! ? turns[0] : turns[1];
       newestFile = join(directory, `${slot}.safetensors`);
       const metadata = { step: String(state.step), sampler: JSON.stringify(state.sampler) };
       // The state is live: what the thread gets is a copy, made now.
-      const named = whole.map(({ name, shape, data }) => ({ name, shape, data: data! }));
+      const named = tensors.map((entry) => ({
+        name: entry.name,
+        shape: entry.shape,
+        // One after the other, as the writer copies them.
+        get data() {
+          return entry.collect ? entry.collect()! : entry.data;
+        },
+      }));
       await writer.write({ file: newestFile, pointer: pointerOf(slot), tensors: named, metadata, state });
     },
     async saveBest(best, parameters) {

@@ -76,6 +76,7 @@ export function createExchange(
   };
 
   return {
+    buckets,
     begin(tape) {
       entered.clear();
       left.clear();

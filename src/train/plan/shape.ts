@@ -131,7 +131,8 @@ export function runShadow(real: Kernels, shape: TrainingShape): ShadowRun {
     moments,
     averages: averageBytes,
     activations: mark(),
-    state: state.reduce((sum, { data }) => sum + data.byteLength, 0),
+    // A snapshot has all of what ranks have dealt out.
+    state: state.reduce((sum, { shape: extents }) => sum + Float32Array.BYTES_PER_ELEMENT * sizeOf(extents), 0),
     trainedParameters: trained.reduce((sum, { data }) => sum + data.length, 0),
     buckets: optimizer.exchange?.buckets ?? [],
     pass: shape.accumulate > 1 ? later : first,
