@@ -23,6 +23,11 @@ export interface PassResult {
 export interface Objective<B = Batch> {
   /** The names of all parts that passes give: needed where several ranks train. */
   readonly partNames?: readonly string[];
+  /**
+   * Whether the loss says how well the model does. False where it only has the gradients that are wanted, may be 0 and
+   * below, and its zeros and peaks say nothing. Default true.
+   */
+  readonly lossMeasures?: boolean;
   /** The walk through the data, from a place or from its start. Every rank walks the same way. */
   sampler(from: SamplerState | undefined): Sampler<B>;
   /** Rows of a batch: what speed is counted in. */

@@ -124,7 +124,7 @@ async function* trainSteps<B>(
     const kept =
       savedStep === undefined
         ? "No snapshot had been made yet."
-        : `The snapshot of step ${savedStep} is kept in ${snapshots.directory}.`;
+        : `The snapshot of step ${savedStep} is kept in ${snapshots.directory}; the same command goes on from it, also with another learning rate.`;
     return new Failure("numeric", more === "" ? message : `${message} ${more}`, `${kept} ${reason}`);
   };
   /** Names an anomaly, and says what to do about it. */
@@ -200,7 +200,7 @@ async function* trainSteps<B>(
       });
       state.batches += passes.batches;
       const figures = figuresOf({ kernels, optimizer, decoder: options.decoder }, passes, step);
-      const anomaly = judgeStep(state.detector, figures);
+      const anomaly = judgeStep(state.detector, figures, objective.lossMeasures);
       const action = anomaly && (yield* answer(anomaly, figures.brokenTensor));
       if (action === "rollback") {
         optimizer.skip();

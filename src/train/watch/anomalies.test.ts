@@ -78,6 +78,21 @@ test("broken numbers, zeros and batches without targets have names of their own"
   ]);
 });
 
+test("a loss that measures nothing may be 0, below and high; broken it still stands out", () => {
+  const state = startDetector();
+  const judge = (step: number, loss: number, gradientNorm: number) => {
+    const figures = { step, loss, weight: 5, gradientNorm };
+    const anomaly = judgeStep(state, figures, false);
+    acceptStep(state, figures);
+    return anomaly?.kind;
+  };
+  for (let step = 1; step <= 60; step++) {
+    assert.equal(judge(step, [0, -0.1, 0.02, 5][step % 4]!, step % 3 === 0 ? 0 : 0.2), undefined, `step ${step}`);
+  }
+  assert.equal(judge(61, 0, 1000), "gradient-spike");
+  assert.equal(judge(62, Number.NaN, Number.NaN), "broken-loss");
+});
+
 test("a stall is named after ten validations without a lower loss, and every ten again", () => {
   const named = Array.from({ length: 31 }, (_, since) => judgeValidation(5, 2, 1.5, since)).flatMap((anomaly, since) =>
     anomaly ? [since] : [],

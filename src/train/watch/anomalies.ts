@@ -71,8 +71,11 @@ export function startDetector(): DetectorState {
   return { losses: [], gradientNorms: [], named: {} };
 }
 
-/** Looks at a step before its update. */
-export function judgeStep(state: DetectorState, figures: StepFigures): Anomaly | undefined {
+/**
+ * Looks at a step before its update. Where the loss does not measure how well the model does (`Objective.lossMeasures`)
+ * only broken numbers and batches without targets are anomalies of it, and of gradients their spikes.
+ */
+export function judgeStep(state: DetectorState, figures: StepFigures, lossMeasures = true): Anomaly | undefined {
   const { step, loss, weight, gradientNorm, brokenGradient, brokenTensor } = figures;
   const at = `Step ${step}`;
   if (weight === 0) {
@@ -97,7 +100,7 @@ export function judgeStep(state: DetectorState, figures: StepFigures): Anomaly |
   if (brokenGradient !== undefined) {
     return { kind: "broken-gradient", step, message: brokenGradient, reason: tryThis, figures: { loss } };
   }
-  if (loss === 0) {
+  if (lossMeasures && loss === 0) {
     return {
       kind: "zero-loss",
       step,
@@ -106,7 +109,7 @@ export function judgeStep(state: DetectorState, figures: StepFigures): Anomaly |
       figures: { loss },
     };
   }
-  if (gradientNorm === 0) {
+  if (lossMeasures && gradientNorm === 0) {
     return {
       kind: "zero-gradient",
       step,
@@ -115,8 +118,11 @@ export function judgeStep(state: DetectorState, figures: StepFigures): Anomaly |
       figures: { loss, gradientNorm },
     };
   }
+  const spike = lossMeasures
+    ? spikeOf("loss-spike", step, "loss", loss, state.losses, lossDeviations, leastDeviation.loss)
+    : undefined;
   return (
-    spikeOf("loss-spike", step, "loss", loss, state.losses, lossDeviations, leastDeviation.loss) ??
+    spike ??
     spikeOf(
       "gradient-spike",
       step,
@@ -212,8 +218,10 @@ function spikeOf(
 ): Anomaly | undefined {
   if (window.length < leastSteps) return undefined;
   const median = medianOf(window);
+  // Around zero there is no measure of what is far.
+  if (median <= 0) return undefined;
   const spread = normalDeviation * medianOf(window.map((each) => Math.abs(each - median)));
-  const limit = median + deviations * Math.max(spread, least * Math.abs(median));
+  const limit = median + deviations * Math.max(spread, least * median);
   if (value <= limit) return undefined;
   return {
     kind,
