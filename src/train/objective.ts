@@ -28,6 +28,8 @@ export interface Objective<B = Batch> {
    * below, and its zeros and peaks say nothing. Default true.
    */
   readonly lossMeasures?: boolean;
+  /** Whether `run` goes back through the tape more than once: gradients are exchanged between ranks only after it then. */
+  readonly manyPasses?: boolean;
   /** The walk through the data, from a place or from its start. Every rank walks the same way. */
   sampler(from: SamplerState | undefined): Sampler<B>;
   /** Rows of a batch: what speed is counted in. */

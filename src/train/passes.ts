@@ -53,7 +53,7 @@ export async function passesOfStep<B>(
     const batch = batches[index]!;
     await objective.prepare?.(tape, batch, step);
     tape.pass.randomKey = firstBatch + index;
-    if (index === mine.at(-1)) exchange?.begin(tape);
+    if (index === mine.at(-1) && !objective.manyPasses) exchange?.begin(tape);
     results.push(objective.run(tape, batch, weight === 0 ? 0 : 1 / weight));
     tape.pass.randomKey = undefined;
   }
