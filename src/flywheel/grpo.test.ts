@@ -10,7 +10,7 @@ import { initializeDecoder, saveCheckpoint } from "../model/index.ts";
 import { tinyConfig } from "../model/tiny.ts";
 import { runJob } from "../protocol/job.ts";
 import { createByteLevelTokenizer, saveTokenizer, trainBpe } from "../tokenizer/index.ts";
-import { grpoRun, type GrpoRunOptions } from "./grpo.ts";
+import { grpoTune, type GrpoTuneOptions } from "./grpo.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "lianlu-grpo-"));
 after(() => rmSync(directory, { recursive: true }));
@@ -51,8 +51,8 @@ before(() =>
   ),
 );
 
-function run(name: string, changes: Partial<GrpoRunOptions> = {}, more: Partial<GrpoRunOptions["grpo"]> = {}) {
-  return grpoRun({
+function run(name: string, changes: Partial<GrpoTuneOptions> = {}, more: Partial<GrpoTuneOptions["grpo"]> = {}) {
+  return grpoTune({
     model: base,
     data: [{ path: data }],
     out: join(directory, name),

@@ -49,14 +49,14 @@ export const grpoDefaults: Omit<GrpoSettings, "verifiers"> = {
 };
 
 type Required = "model" | "out" | "data" | "until";
-export type GrpoRunOptions = Partial<Omit<PreferenceRunOptions, Required>> &
+export type GrpoTuneOptions = Partial<Omit<PreferenceRunOptions, Required>> &
   Pick<PreferenceRunOptions, Required> & { grpo: Partial<GrpoSettings> & Pick<GrpoSettings, "verifiers"> };
 
 /** Answers that are written at once, at most. */
 const mostAtOnce = 32;
 
 /** Trains by GRPO; writes what fine-tuning writes. Throws a Failure where options, prompts or verifiers are of no use. */
-export async function* grpoRun({ grpo: wanted, ...given }: GrpoRunOptions): Job<PreferenceResult> {
+export async function* grpoTune({ grpo: wanted, ...given }: GrpoTuneOptions): Job<PreferenceResult> {
   const options: PreferenceRunOptions = { signal: new AbortController().signal, ...preferenceDefaults, ...given };
   const settings: GrpoSettings = { ...grpoDefaults, ...wanted };
   checkSettings(settings);

@@ -8,9 +8,18 @@ export {
   type TrainingConfiguration,
   type TrainingRun,
 } from "./configuration.ts";
-export { grpoDefaults, grpoRun, type GrpoRunOptions, type GrpoSettings } from "./grpo.ts";
+export { grpoDefaults, grpoTune, type GrpoTuneOptions, type GrpoSettings } from "./grpo.ts";
 export { trainingHooks, type HookContext, type HookSettings } from "./hooks.ts";
-export { finetuneRun, pretrainRun, type FinetuneRun, type PretrainRun } from "./runs.ts";
+export {
+  finetuneRun,
+  grpoRun,
+  preferRun,
+  pretrainRun,
+  type FinetuneRun,
+  type GrpoRun,
+  type PreferRun,
+  type PretrainRun,
+} from "./runs.ts";
 export {
   trainingModel,
   type SampledAnswer,

@@ -3,12 +3,16 @@
 import type { Job } from "../protocol/job.ts";
 import {
   finetune,
+  prefer,
   pretrain,
   type FinetuneOptions,
   type FinetuneResult,
+  type PreferenceResult,
+  type PreferOptions,
   type PretrainOptions,
   type PretrainResult,
 } from "../train/index.ts";
+import { grpoTune, type GrpoTuneOptions } from "./grpo.ts";
 import { trainingHooks, type HookSettings } from "./hooks.ts";
 
 /** Options as plain data, and the hooks by their settings. */
@@ -30,6 +34,26 @@ export function pretrainRun({ chat, sample, evaluate, ...options }: PretrainRun)
   return pretrain({
     ...options,
     hooks: (opened, directory) => trainingHooks(settings, { ...opened, directory }),
+  });
+}
+
+export type PreferRun = Omit<PreferOptions, "hooks"> & HookSettings;
+
+export function preferRun({ chat, sample, evaluate, ...options }: PreferRun): Job<PreferenceResult> {
+  const settings = hookSettings({ chat, sample, evaluate });
+  return prefer({
+    ...options,
+    hooks: (tuned, directory) => trainingHooks(settings, { ...tuned, directory }),
+  });
+}
+
+export type GrpoRun = Omit<GrpoTuneOptions, "hooks"> & HookSettings;
+
+export function grpoRun({ chat, sample, evaluate, ...options }: GrpoRun): Job<PreferenceResult> {
+  const settings = hookSettings({ chat, sample, evaluate });
+  return grpoTune({
+    ...options,
+    hooks: (tuned, directory) => trainingHooks(settings, { ...tuned, directory }),
   });
 }
 
