@@ -45,6 +45,24 @@ export interface Objective<B = Batch> {
   run(tape: Tape, batch: B, gradientScale: number): PassResult;
 }
 
+const balancePart = "balance/experts";
+
+/** The parts that a decoder gives of itself where it is trained: how evenly its experts are used. */
+export function decoderPartNames({ config }: Decoder): readonly string[] {
+  return config.experts ? [balancePart] : [];
+}
+
+/** After a pass. The balancing loss, a mean over the batch, is as large as there are experts for a token where all are used evenly. */
+export function decoderParts(
+  tape: Tape,
+  { config }: Decoder,
+  weight: number,
+  gradientScale: number,
+): Record<string, Sum> {
+  if (!config.experts || gradientScale === 0) return {};
+  return { [balancePart]: { sum: tape.pass.auxiliaryLoss * weight, weight } };
+}
+
 /** The next token of packed documents. */
 export function nextToken(
   decoder: Decoder,
@@ -52,9 +70,13 @@ export function nextToken(
   options: PassOptions = {},
 ): Objective {
   return {
+    partNames: decoderPartNames(decoder),
     sampler,
     tokens: ({ ids }) => ids.length,
     weight: ({ trained }) => trained,
-    run: (tape, batch, gradientScale) => ({ loss: runBatch(tape, decoder, batch, gradientScale, options) }),
+    run(tape, batch, gradientScale) {
+      const loss = runBatch(tape, decoder, batch, gradientScale, options);
+      return { loss, parts: decoderParts(tape, decoder, batch.trained, gradientScale) };
+    },
   };
 }

@@ -37,6 +37,7 @@ export function runBatch(
   for (let row = 0; row < losses.data.length; row++) sum += losses.data[row]!;
   options.eachRow?.(losses.data);
   if (gradientScale !== 0) tape.backward();
+  tape.pass.auxiliaryScale = 0;
   tape.reset();
   return sum;
 }

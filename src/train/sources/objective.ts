@@ -1,6 +1,6 @@
 // The next token of documents from several sources: one loss to train on, and the loss of each source beside it.
 import type { Decoder } from "../../model/index.ts";
-import { nextToken, type Objective, type Sum } from "../objective.ts";
+import { decoderPartNames, decoderParts, nextToken, type Objective, type Sum } from "../objective.ts";
 import type { Sampler, SamplerState } from "../sampler.ts";
 import { runBatch, type PassOptions } from "../step.ts";
 
@@ -15,7 +15,7 @@ export function mixedTokens(
   if (names.length === 1) return plain;
   return {
     ...plain,
-    partNames: names.map((name) => `loss/${name}`),
+    partNames: [...decoderPartNames(decoder), ...names.map((name) => `loss/${name}`)],
     run(tape, batch, gradientScale) {
       const sums = names.map((): Sum => ({ sum: 0, weight: 0 }));
       const loss = runBatch(tape, decoder, batch, gradientScale, {
@@ -29,7 +29,7 @@ export function mixedTokens(
           }
         },
       });
-      const parts: Record<string, Sum> = {};
+      const parts = decoderParts(tape, decoder, batch.trained, gradientScale);
       for (const [index, part] of sums.entries()) if (part.weight > 0) parts[`loss/${names[index]}`] = part;
       return { loss, parts };
     },
