@@ -73,3 +73,4 @@ export {
 } from "./tuning.ts";
 export { settingsOfDepth, type DepthSettings } from "./depth.ts";
 export * from "./preference/index.ts";
+export { openSnapshots, startState, type Snapshots, type SnapshotState } from "./snapshot.ts";
