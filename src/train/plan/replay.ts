@@ -18,12 +18,15 @@ export function createReplay(shadow: Shadow): Replay {
   let place = 0;
   const known = new Map<string, number>();
 
+  /** Makes room for all arguments of one call, which must not lie in each other. */
+  function reserve(bytes: number): void {
+    if (bytes > ring.byteLength) ring = filled(bytes);
+    if (place + bytes > ring.byteLength) place = 0;
+  }
+
   function room(bytes: number): number {
-    const rounded = Math.ceil(bytes / alignment) * alignment;
-    if (place + rounded > ring.byteLength) place = 0;
-    if (rounded > ring.byteLength) ring = filled(rounded);
     const begin = place;
-    place += rounded;
+    place += Math.ceil(bytes / alignment) * alignment;
     return begin;
   }
 
@@ -42,10 +45,10 @@ export function createReplay(shadow: Shadow): Replay {
 
   function measure({ kernel, args }: Call): number {
     const needed = args.reduce<number>((sum, argument) => sum + bytesOf(argument), 0);
-    if (needed > ring.byteLength) ring = filled(needed);
     const times: number[] = [];
     let total = 0;
     while (times.length < mostRuns && (times.length < 2 || total < enoughMilliseconds)) {
+      reserve(needed);
       const own = args.map(real);
       const started = performance.now();
       kernel(...own);
