@@ -109,8 +109,8 @@ async function* preferPairs(
 ): Job<PreferenceResult> {
   const { tokenizer, decoder } = context.open.tuned;
   const { items: pairs, trained } = yield* readSplit(context, "pairs", 2, async function* (sources, options) {
-    const { examples } = yield* readPairs(tokenizer, sources, options);
-    return examples.map(({ chosen, rejected }): Group => [chosen, rejected]);
+    const { examples, report } = yield* readPairs(tokenizer, sources, options);
+    return { items: examples.map(({ chosen, rejected }): Group => [chosen, rejected]), dropped: report.dropped };
   });
   const shared = { decoder, pairs, ...context.walk, trained, ...passOptions(context) };
   const objective =
@@ -127,13 +127,13 @@ async function* preferRated(
 ): Job<PreferenceResult> {
   const { tokenizer, decoder } = context.open.tuned;
   const { items, trained } = yield* readSplit(context, "rated answers", 1, async function* (sources, options) {
-    const { examples } = yield* readRatings(tokenizer, sources, options);
-    const limit = options.maxLength;
+    const { examples, report } = yield* readRatings(tokenizer, sources, options);
     // The next answer of the data behind this one's prompt.
-    return examples.map((own, index) => ({
-      group: [own, behindPrompt(own, examples[(index + 1) % examples.length]!, limit)] as const satisfies RatedGroup,
-      good: own.desirable,
-    }));
+    const rated = examples.map((own, index) => {
+      const mismatched = behindPrompt(own, examples[(index + 1) % examples.length]!, options.maxLength);
+      return { group: [own, mismatched] as const satisfies RatedGroup, good: own.desirable };
+    });
+    return { items: rated, dropped: report.dropped };
   });
   const answers: RatedGroup[] = items.map(({ group }) => group);
   const good = items.map((item) => item.good);
@@ -181,11 +181,11 @@ async function* trainReward(
   const rewardToken = rewardTokenOf(tokenizer);
   const { items: pairs, trained } = yield* readSplit(context, "pairs", 2, async function* (sources, reading) {
     const { records } = yield* readRecords(sources, "pair", reading);
-    return records
-      .map(({ record: { prompt, chosen, rejected, tools } }): Group =>
-        [chosen, rejected].map((answer) => encodeForReward(tokenizer, rewardToken, [...prompt, ...answer], tools)),
-      )
-      .filter((pair) => pair.every(({ tokens }) => tokens.length <= reading.maxLength));
+    const all = records.map(({ record: { prompt, chosen, rejected, tools } }): Group =>
+      [chosen, rejected].map((answer) => encodeForReward(tokenizer, rewardToken, [...prompt, ...answer], tools)),
+    );
+    const short = all.filter((pair) => pair.every(({ tokens }) => tokens.length <= reading.maxLength));
+    return { items: short, dropped: all.length - short.length };
   });
   const valueHead = createValueHead(kernels, decoder.config);
   makeTrainable(kernels, [valueHead]);
@@ -224,15 +224,23 @@ async function* readSplit<Item>(
   { options, open }: Context,
   what: string,
   sides: number,
-  read: (sources: readonly DataSource[], options: Reading) => Job<Item[]>,
+  read: (sources: readonly DataSource[], options: Reading) => Job<{ items: Item[]; dropped: number }>,
 ): Job<{ items: Item[]; trained: number }> {
   const { examples, seed, signal, data, validation } = options;
   const maxLength = Math.min(open.longest, Math.floor(options.batchTokens / sides));
   const reading = { ...examples, maxLength, seed, signal };
-  const all = yield* read(data, reading);
+  const readNoted = async function* (sources: readonly DataSource[]): Job<Item[]> {
+    const { items, dropped } = yield* read(sources, reading);
+    if (dropped > 0) {
+      const whole = `${dropped} of ${items.length + dropped} ${what}`;
+      yield { type: "note", text: `${whole} are longer than ${maxLength} tokens a sequence and left out.` };
+    }
+    return items;
+  };
+  const all = yield* readNoted(data);
   const held = heldOut(all.length, validation ? { seed, validationShare: 0 } : options);
   const trainItems = all.filter((_, index) => !held.has(index));
-  const heldItems = validation ? yield* read(validation, reading) : all.filter((_, index) => held.has(index));
+  const heldItems = validation ? yield* readNoted(validation) : all.filter((_, index) => held.has(index));
   if (trainItems.length === 0) {
     throw new Failure(
       "input",
