@@ -11,6 +11,7 @@ import type { Ranks } from "../ranks.ts";
 import { createExampleSampler, type WalkState } from "../sampler.ts";
 import { train } from "../trainer.ts";
 import { onRanks } from "./ranks.ts";
+import { sentInStep } from "./simulate.ts";
 
 export interface RankProgram {
   workDirectory: string;
@@ -32,6 +33,8 @@ export interface RankProgramResult {
   lastLoss: number;
   momentBytes: number;
   bytesSent: number;
+  /** As the simulation reckons it. */
+  bytesReckoned: number;
 }
 
 const stopping = new AbortController();
@@ -100,6 +103,7 @@ async function* work(ranks: Ranks, program: RankProgram): Job<RankProgramResult>
       lastLoss: value.lastLoss,
       momentBytes: optimizer.state.reduce((sum, { data }) => sum + data.byteLength, 0),
       bytesSent: (ranks.messages?.counts().bytesSent ?? 0) - sentBefore,
+      bytesReckoned: steps * sentInStep(optimizer.exchange?.buckets ?? [], ranks.rank).bytes,
     };
   }
 }

@@ -78,6 +78,7 @@ test("two ranks are one with the same batches to 1e-6 over 50 steps, for every o
     assert.equal(same.state, two.state, `${optimizer}: two runs`);
     assert.equal(same.metrics, two.metrics, optimizer);
     assert.equal(dealt.state, two.state, `${optimizer}: moments dealt out`);
+    for (const { bytesSent, bytesReckoned } of [two, dealt]) assert.equal(bytesSent, bytesReckoned, "bytes of vectors");
     const share = dealt.momentBytes / two.momentBytes;
     assert.ok(share > 0.35 && share < 0.65, `${optimizer}: rank 0 keeps ${share} of the moments`);
   }
@@ -92,6 +93,7 @@ test("four ranks in groups of one, two and four end with the same bits", { skip 
   );
   assert.equal(pairs!.state, alone!.state);
   assert.equal(all!.state, alone!.state);
+  for (const { bytesSent, bytesReckoned } of [alone!, pairs!, all!]) assert.equal(bytesSent, bytesReckoned);
   assert.ok(all!.momentBytes < pairs!.momentBytes && pairs!.momentBytes < alone!.momentBytes);
 });
 
