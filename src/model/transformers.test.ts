@@ -1,8 +1,8 @@
-// Logits, losses and gradients of tiny random checkpoints against Hugging Face transformers, which wrote them: two that lie here, and one of
+// Logits, losses and gradients of tiny random checkpoints against Hugging Face transformers, which wrote them: some that lie here, and one of
 // every family where transformers is installed (it is no part of the set-up; without it the test says so).
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
@@ -47,6 +47,11 @@ for (const checkpoint of checkpoints) {
     test(`${checkpoint}: logits within ${tolerance}, by ${name} kernels`, () => {
       for (const inference of [false, true]) checkLogits(join(fixtures, checkpoint), loadKernels(name), inference);
     });
+    if (existsSync(join(fixtures, checkpoint, "gradients.safetensors"))) {
+      test(`${checkpoint}: loss and gradients within ${tolerance}, by ${name} kernels`, () => {
+        checkGradients(join(fixtures, checkpoint), loadKernels(name));
+      });
+    }
   }
 }
 
