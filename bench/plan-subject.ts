@@ -142,11 +142,12 @@ function configOf({ hiddenSize, layers, vocabSize }: Subject): DecoderConfig {
 
 /** Weights that are quick to make. */
 function makeDecoder(kernels: Kernels): Decoder {
-  const numbers = (count: number): Float32Array => {
-    const data = kernels.allocate(count) as Float32Array;
+  const numbers = (count: number, data = kernels.allocate(count) as Float32Array): Float32Array => {
     for (let i = 0; i < count; i++) data[i] = (((i * 7919) % 1009) / 1009 - 0.5) * 0.07;
     return data;
   };
+  // Matrices of the blocks are brought to 4 bits at once, one after another in the same room; the tables stay.
+  const room = new Float32Array(subject.lora === "nf4" ? config.intermediateSize * config.hiddenSize : 0);
   return buildDecoder(kernels, config, {
     tensor: (name, extents) => {
       const data = numbers(sizeOf(extents));
@@ -155,8 +156,10 @@ function makeDecoder(kernels: Kernels): Decoder {
     },
     ...(subject.lora === "nf4" &&
       frozenParts(kernels, config, "nf4", (_name, outputs, inputs) => {
-        const { buffer } = numbers(outputs * inputs);
-        return { scheme: "f32", outputs, inputs, data: new Uint8Array(buffer) };
+        const count = outputs * inputs;
+        const floats = inputs * outputs > room.length ? numbers(count) : numbers(count, room.subarray(0, count));
+        const data = new Uint8Array(floats.buffer, floats.byteOffset, floats.byteLength);
+        return { scheme: "f32", outputs, inputs, data };
       })),
   });
 }
