@@ -2,9 +2,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { loadKernels } from "../kernels/index.ts";
-import { initializeDecoder, namedTensors } from "../model/index.ts";
+import { decode, initializeDecoder, namedTensors, packedAttention } from "../model/index.ts";
 import { tinyConfig } from "../model/tiny.ts";
 import { collect, runJob } from "../protocol/index.ts";
+import { createTape, tokenLogprobs } from "../tensor/index.ts";
 import { createByteLevelTokenizer, trainBpe } from "../tokenizer/index.ts";
 import { trainingModel } from "./training-model.ts";
 
@@ -55,4 +56,16 @@ test("sampled answers depend on their prompt and seed alone, and end at a stop t
     assert.ok(ended || ids.length === 12);
   }
   await assert.rejects(training.sample([Array(128).fill(3)], { ...options, seeds: [1] }), /128 tokens/);
+});
+
+test("answers are drawn by the probabilities that training computes", async () => {
+  const { tokenizer, decoder } = await tiny();
+  const ids = [...tokenizer.encode("what colour is the sky? blue. and the grass?")];
+  const [scored] = await trainingModel(kernels, decoder, tokenizer).current().score([ids]);
+  using tape = createTape(kernels, { recording: true });
+  const starts = new Int32Array(ids.length - 1);
+  const positions = Int32Array.from(starts, (_, index) => index);
+  const hidden = decode(tape, decoder, Int32Array.from(ids.slice(0, -1)), positions, packedAttention(starts));
+  const { data } = tokenLogprobs(tape, decoder.head.terms!(tape, hidden), Int32Array.from(ids.slice(1)));
+  data.forEach((value, index) => assert.ok(Math.abs(value - scored!.logprobs[index + 1]!) < 1e-5));
 });

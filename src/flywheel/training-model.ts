@@ -13,7 +13,7 @@ export interface TrainingModelOptions {
   maxContext?: number;
   /** How many of the longest sequences the cache holds; shorter ones run at once in larger numbers. Default 4. */
   sequences?: number;
-  /** Numbers of the key-value cache. Default "f32": an answer's probability is then that which training computes. */
+  /** Numbers of the key-value cache. Default "f32": answers are then drawn by the probabilities that training computes. */
   kvCache?: KvType;
 }
 

@@ -1,12 +1,14 @@
 """Development only: losses and gradients of a decoder by PyTorch, to hold ours against.
-Usage: pytorch-oracle.py CHECKPOINT_DIR BATCH.json OUT.safetensors; float32, one thread."""
+Usage: pytorch-oracle.py CHECKPOINT_DIR BATCH.json OUT.safetensors [LOSSES.py]; float32, one thread.
+LOSSES.py defines losses_of(batch, logits, hidden), a dict by name; gradients are then named LOSS/TENSOR."""
 import json
+import runpy
 import struct
 import sys
 
 import torch
 
-directory, batch_path, out_path = sys.argv[1:]
+directory, batch_path, out_path, *losses_path = sys.argv[1:]
 torch.set_num_threads(1)
 config = json.load(open(f"{directory}/config.json"))
 raw = open(f"{directory}/model.safetensors", "rb").read()
@@ -69,16 +71,26 @@ for layer in range(config["num_hidden_layers"]):
     gate, up, down = ("feed_forward.w1", "feed_forward.w3", "feed_forward.w2") if fused else ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj")
     x = x + product(torch.nn.functional.silu(product(h, gate)) * product(h, up), down)
 head = embedding if config["tie_word_embeddings"] else "output.weight" if fused else "lm_head.weight"
-logits = norm(x, weights["model.norm.weight"]) @ weights[head].T
-loss = torch.nn.functional.cross_entropy(logits, targets.where(targets >= 0, torch.tensor(-100)))
-loss.backward()
+hidden = norm(x, weights["model.norm.weight"])
+logits = hidden @ weights[head].T
+if losses_path:
+    losses = runpy.run_path(losses_path[0])["losses_of"](batch, logits, hidden)
+else:
+    losses = {"": torch.nn.functional.cross_entropy(logits, targets.where(targets >= 0, torch.tensor(-100)))}
 
 header, data, end = {}, b"", 0
-for name, tensor in weights.items():
-    numbers = tensor.grad.contiguous().numpy().tobytes()
-    header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [end, end + len(numbers)]}
-    data, end = data + numbers, end + len(numbers)
+for case, loss in losses.items():
+    for weight in weights.values():
+        weight.grad = None
+    loss.backward(retain_graph=True)
+    for name, tensor in weights.items():
+        if tensor.grad is None:
+            continue
+        numbers = tensor.grad.contiguous().numpy().tobytes()
+        place = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [end, end + len(numbers)]}
+        header[f"{case}/{name}" if case else name] = place
+        data, end = data + numbers, end + len(numbers)
 text = json.dumps(header).encode()
 text += b" " * (-len(text) % 8)
 open(out_path, "wb").write(struct.pack("<Q", len(text)) + text + data)
-print(loss.item())
+print(json.dumps({case: loss.item() for case, loss in losses.items()}) if losses_path else loss.item())
