@@ -36,7 +36,7 @@ function lianlu(shape: string, base: string, threads: number, checkpointing: num
 
 function pytorch(python: string, base: string, threads: number): Promise<PythonPeer> {
   const peer = join(import.meta.dirname, "../peers/lora_step.py");
-  return startPython(python, peer, ["1.1B", base, ...[threads, length, rank, 0].map(String)]);
+  return startPython(python, peer, ["1.1B", base, ...[threads, length, rank].map(String)]);
 }
 
 async function memoryOf(subject: PythonPeer): Promise<number> {

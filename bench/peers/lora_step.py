@@ -1,5 +1,5 @@
 """The peer of bench/benches/lora.ts: a Llama of TinyLlama's shape with frozen random weights and LoRA modules of its own,
-in PyTorch 2.x, eager. Usage: lora_step.py SHAPE BASE THREADS LENGTH RANK CHECKPOINTING. BASE is f32, or bf16 (weights and
+in PyTorch 2.x, its blocks compiled. Usage: lora_step.py SHAPE BASE THREADS LENGTH RANK. BASE is f32, or bf16 (weights and
 their products in bfloat16, the rest in float32). Answers "step" with the milliseconds of one step, "memory" with the
 most bytes that the process has held (VmHWM)."""
 import sys
@@ -8,9 +8,8 @@ import time
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from torch.utils.checkpoint import checkpoint
 
-shape, base, threads, length, rank, share = sys.argv[1:7]
+shape, base, threads, length, rank = sys.argv[1:6]
 length, rank = int(length), int(rank)
 torch.set_num_threads(int(threads))
 torch.manual_seed(0)
@@ -22,7 +21,6 @@ head_dim = dim // heads
 kind = torch.bfloat16 if base == "bf16" else torch.float32
 angles = torch.outer(torch.arange(length).float(), 10000.0 ** (-torch.arange(0, head_dim, 2) / head_dim))
 cos, sin = torch.cat([angles.cos()] * 2, -1), torch.cat([angles.sin()] * 2, -1)
-checkpointed = round(float(share) * layers)
 
 
 def frozen(outputs, inputs):
@@ -83,13 +81,15 @@ class Decoder(nn.Module):
 
     def forward(self, x, y):
         h = F.embedding(x, self.embedding).float()
-        for index, block in enumerate(self.blocks):
-            h = checkpoint(block, h, use_reentrant=False) if index < checkpointed else block(h)
+        for block in self.blocks:
+            h = block(h)
         logits = F.linear(self.norm(h).to(kind), self.head).float()
         return F.cross_entropy(logits.view(-1, vocab), y.view(-1))
 
 
 decoder = Decoder()
+for block in decoder.blocks:
+    block.compile()
 parameters = [p for p in decoder.parameters() if p.requires_grad]
 optimizer = torch.optim.AdamW(parameters, lr=2e-4, weight_decay=0, fused=True)
 x, y = torch.randint(0, vocab, (1, length)), torch.randint(0, vocab, (1, length))
