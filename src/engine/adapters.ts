@@ -113,13 +113,23 @@ function routedLinear(base: Linear, runs: () => readonly AdapterRun[]): Linear {
     ...base,
     apply(tape, x, residual) {
       const y = base.apply(tape, x, residual);
-      for (const { start, end, adapter } of runs()) {
+      const { rows } = tape.pass;
+      for (const run of runs()) {
+        const { adapter } = run;
+        const [start, end] = rows ? [placeOf(rows, run.start), placeOf(rows, run.end)] : [run.start, run.end];
+        if (start === end) continue;
         const pair = adapter.pairs.get(name);
         if (pair) change(tape, rowsOfTensor(x, start, end, inputs), rowsOfTensor(y, start, end, outputs), pair);
       }
       return y;
     },
   };
+}
+
+/** How many of these ascending rows come before a row of the batch. */
+function placeOf(rows: Int32Array, row: number): number {
+  const place = rows.findIndex((each) => each >= row);
+  return place < 0 ? rows.length : place;
 }
 
 function change(tape: Tape, x: Tensor, y: Tensor, { a, b, factor }: LoraPair): void {

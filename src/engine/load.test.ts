@@ -160,6 +160,32 @@ test("a mixture of experts is served: alone as in company, with the scores of th
   );
   assert.equal(company[2]!.text, alone.text);
   await checkScores(model, mixture);
+
+  // Adapters of requests that share a batch, whose rows each expert meets in an order of its own.
+  const adapters = ["poet", "clerk"].map((name, index) => {
+    const options = { rank: 2, alpha: 8, targets: "all-linear" } as const;
+    const pairs = addLora(kernels, loadCheckpoint(mixture, kernels), options, index);
+    for (const { b } of pairs) for (let at = 0; at < b.data.length; at++) b.data[at] = Math.sin(at * (index + 2)) / 5;
+    const path = mkdtempSync(join(directory, "adapter-"));
+    saveAdapter(path, pairs, options, mixture);
+    return { name, path };
+  });
+  for (const { name, path } of adapters) await model.loadAdapter(name, path);
+  const mixed = await Promise.all(
+    [{}, { adapter: "poet" }, { adapter: "clerk" }, {}, { adapter: "poet" }].map((more) =>
+      collect(model.generate({ ...request, ...more })),
+    ),
+  );
+  for (const [index, { path }] of adapters.entries()) {
+    const only = await load(mixture, { kvCache: "f32", adapter: path });
+    const { text } = await collect(only.generate(request));
+    assert.notEqual(text, alone.text);
+    assert.equal(mixed[1 + index]!.text, text);
+    await only.close();
+  }
+  assert.equal(mixed[4]!.text, mixed[1]!.text);
+  assert.equal(mixed[0]!.text, alone.text);
+  assert.equal(mixed[3]!.text, alone.text);
 });
 
 test("an adapter changes the answers", async () => {

@@ -1,5 +1,6 @@
-// Logits, losses and gradients of tiny random checkpoints against Hugging Face transformers, which wrote them: some that lie here, and one of
-// every family where transformers is installed (it is no part of the set-up; without it the test says so).
+// Logits, losses and gradients of tiny random checkpoints against Hugging Face transformers, which wrote them: some that
+// lie here, and one of every family where transformers is installed (it is no part of the set-up; without it the test
+// says so).
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";

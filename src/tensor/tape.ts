@@ -16,6 +16,8 @@ export interface Pass {
   auxiliaryScale: number;
   /** Where `auxiliaryScale` is not 0 those losses are added here, without scale and coefficient. */
   auxiliaryLoss: number;
+  /** Where a layer is given some of the batch's rows (an expert): which, ascending. Undefined: it is given all. */
+  rows: Int32Array | undefined;
   /** Told of layers as passes go through them; undefined: nobody is. */
   watch?: LayerWatch | undefined;
 }
@@ -169,7 +171,7 @@ export function createTape(kernels: Kernels, options: { recording: boolean }): T
 
   const tape: Tape = {
     kernels,
-    pass: { randomKey: undefined, auxiliaryScale: 0, auxiliaryLoss: 0 },
+    pass: { randomKey: undefined, auxiliaryScale: 0, auxiliaryLoss: 0, rows: undefined },
     recording: options.recording,
     get bytes() {
       return bytes;

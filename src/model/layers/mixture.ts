@@ -36,7 +36,7 @@ export function mixture(
       // An expert that no row chose meets the first row in vain, so that its gradients are zeros and not missing.
       const rows = slots.length === 0 ? Int32Array.of(0) : slots.map((slot) => Math.floor(slot / perToken));
       const gathered = embedding(tape, x, rows);
-      const y = gatedFeedForward(tape, gathered, expert);
+      const y = withRows(tape, rows, () => gatedFeedForward(tape, gathered, expert));
       tape.give(gathered);
       return [{ y, slots }];
     });
@@ -44,4 +44,14 @@ export function mixture(
   const out = combineExperts(tape, parts, routing.weights, residual);
   tape.give(routing.weights, ...parts.map(({ y }) => y));
   return out;
+}
+
+/** Says, while it runs, which rows of the batch layers are given. */
+function withRows<Result>({ pass }: Tape, rows: Int32Array, run: () => Result): Result {
+  pass.rows = rows;
+  try {
+    return run();
+  } finally {
+    pass.rows = undefined;
+  }
 }
