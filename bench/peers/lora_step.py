@@ -105,7 +105,13 @@ def step():
     return (time.perf_counter() - start) * 1e3
 
 
-step()
+for _ in range(2):
+    step()
+# The compiler's own memory is not the step's: the peak is taken from here on, by resetting the high-water mark.
+try:
+    open("/proc/self/clear_refs", "w").write("5")
+except OSError:
+    pass
 print("ready", torch.__version__, flush=True)
 for line in sys.stdin:
     if line.strip() == "memory":
