@@ -3,20 +3,27 @@ import { loadKernels, withPrecision, type Precision } from "../kernels/index.ts"
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
 import { createTape, randomPermutation } from "../tensor/index.ts";
+import { tokenizerOf } from "../tokenizer/index.ts";
+import { meanLength, type Batch } from "./batch.ts";
 import { readExamples, type DataSource, type ExampleOptions, type ExampleReport } from "./data/index.ts";
+import { createPackedSampler, packedBatches, packingReport, type PackedState } from "./data/packing.ts";
 import { flopsPerToken } from "./flops.ts";
 import type { Hook } from "./hooks.ts";
 import { nextToken } from "./objective.ts";
 import { createOptimizer, type OptimizerSettings } from "./optimizer.ts";
-import { openRanks } from "./parallel/ranks.ts";
+import { onRanks } from "./parallel/ranks.ts";
 import { validate } from "./passes.ts";
+import { checkTraining, describePlan, describeSpeed, planTraining, planTrainingSpeed } from "./plan/plan.ts";
+import type { TrainingShape } from "./plan/shape.ts";
+import { nf4Schemes, readStoredModel } from "./plan/stored.ts";
+import { checkBatches, type Ranks } from "./ranks.ts";
 import { openRunDirectory } from "./run-directory.ts";
-import { createExampleSampler, type Example, type WalkState } from "./sampler.ts";
+import type { Example } from "./sampler.ts";
 import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
 import { runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
 import { train } from "./trainer.ts";
-import type { WatchSettings } from "./trainer-options.ts";
+import { watchSettings, type WatchSettings } from "./trainer-options.ts";
 import {
   checkTuningPlaces,
   hashInputs,
@@ -105,107 +112,160 @@ const mostHeldOut = 200;
 /** Of `minutes`, what the steps may take. */
 const stepShare = 0.85;
 
-export async function* finetune(given: FinetuneOptions): Job<FinetuneResult> {
+/** Tunes; under mpirun or srun on all ranks together, of which the first alone writes. */
+export function finetune(given: FinetuneOptions): Job<FinetuneResult> {
+  return onRanks((ranks) => finetuneOn(ranks, given));
+}
+
+async function* finetuneOn(ranks: Ranks, given: FinetuneOptions): Job<FinetuneResult> {
   const { schedule } = finetuneDefaults;
   const usual = { ...schedule, peak: usualRates[given.method ?? finetuneDefaults.method] };
   const options = { signal: new AbortController().signal, ...finetuneDefaults, schedule: usual, ...given };
-  const { model, data, out, merged, validation: heldOut, until, hooks, signal, keepSaves = 0, ...shaping } = options;
+  const {
+    model,
+    data,
+    out,
+    merged,
+    validation: heldOut,
+    until,
+    hooks,
+    signal,
+    keepSaves = 0,
+    zero = 1,
+    webhook: _webhook,
+    tensorboard: _tensorboard,
+    ...shaping
+  } = options;
+  const { batchTokens, accumulate, seed } = options;
   const places = { model, out, ...(merged !== undefined && { merged }) };
   checkTuningPlaces(places, options);
-  const ranks = openRanks();
-  const kernels = withPrecision(loadKernels(), options.precision ?? "f32");
-  const tuned = openTuned(kernels, model, options);
-  const { decoder, tokenizer, trained, trainableParameters } = tuned;
-  const { config } = decoder;
-  const longest = Math.min(options.batchTokens, config.maxPositions, options.examples.maxLength ?? Infinity);
-  const exampleOptions = { ...options.examples, maxLength: longest, seed: options.seed, signal };
+  checkBatches(accumulate, ranks);
+  const kernels = loadKernels();
+  const tokenizer = tokenizerOf(model);
+  const { config } = readStoredModel(model);
+  const longest = Math.min(batchTokens, config.maxPositions, options.examples.maxLength ?? Infinity);
+  const exampleOptions = { ...options.examples, maxLength: longest, seed, signal };
   const { examples, report } = yield* readExamples(tokenizer, data, exampleOptions);
   const held = heldOut && (yield* readExamples(tokenizer, heldOut, exampleOptions)).examples;
   const [trainExamples, validationExamples] = held ? [examples, held] : split(examples, options);
   if (trainExamples.length === 0) throw nothingToLearn(data, longest, config.maxPositions);
-  yield { type: "note", text: describeTuned(tuned, options) };
-  yield { type: "note", text: `${trainExamples.length} examples to train on, ${validationExamples.length} held out.` };
+  yield { type: "note", text: describeExamples(report, trainExamples.length, validationExamples.length) };
 
   const inputs = await hashInputs(model, [...data, ...(heldOut ?? [])]);
-  const run = openRunDirectory(out, {
-    ...shaping,
-    until,
-    inputs: Object.fromEntries(Object.entries(inputs).map(([name, { sha256 }]) => [name, sha256])),
-  });
+  const hashes = Object.fromEntries(Object.entries(inputs).map(([name, { sha256 }]) => [name, sha256]));
+  const run = openRunDirectory(out, { ...shaping, until, inputs: hashes }, ranks);
   for (const text of run.notes) yield { type: "note", text };
-  const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer, {
-    ranks,
-    ...(options.zero !== undefined && { zeroGroup: options.zero }),
-  });
-  using tape = createTape(kernels, { recording: true });
-  const samplerOptions = { rows: options.batchTokens, seed: options.seed, padId: config.padTokenId };
+  const packing = { rows: batchTokens, seed, padId: config.padTokenId };
+  const batch = createPackedSampler(trainExamples, packing).next();
+  const shape = tuningShape(model, options, batch, ranks);
+  const plan = planTraining(shape);
+  yield { type: "note", text: describePlan(plan) };
+  checkTraining(plan);
+
+  const tuned = openTuned(kernels, model, options);
+  const { decoder, trained, trainableParameters } = tuned;
+  yield { type: "note", text: describeTuned(tuned, options) };
+  const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer, { ranks, zeroGroup: zero });
+  using tape = createTape(withPrecision(kernels, options.precision ?? "f32"), { recording: true });
   const objective = nextToken(
     decoder,
-    (from) => createExampleSampler(trainExamples, samplerOptions, from as WalkState | undefined),
+    (from) => createPackedSampler(trainExamples, packing, from as PackedState | undefined),
     options,
   );
-  const validation = batchesOf(validationExamples, samplerOptions);
+  const validation = packedBatches(validationExamples, packing);
   const before = await validate({ tape, objective, ranks }, validation, 0);
-  if (run.steps === undefined) run.decideSteps(ranks.agree(decideSteps()));
+  if (run.steps === undefined) {
+    run.decideSteps(decideSteps());
+    if (!("minutes" in until)) {
+      yield { type: "note", text: describeSpeed(planTrainingSpeed(shape), run.steps!) };
+    }
+  }
   function decideSteps(): number {
     if ("steps" in until) return until.steps;
-    const sampler = createExampleSampler(trainExamples, samplerOptions);
     if ("epochs" in until) {
-      let batches = 0;
-      for (; sampler.state.epoch < until.epochs; batches++) sampler.next();
-      return Math.ceil(batches / options.accumulate);
+      const { batches } = packingReport(trainExamples, packing);
+      return Math.max(1, Math.ceil((until.epochs * batches) / accumulate));
     }
+    const sampler = createPackedSampler(trainExamples, packing);
     const pass = (): void => {
-      for (let i = 0; i < options.accumulate; i++) {
-        runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens, options);
+      for (let i = ranks.rank; i < accumulate; i += ranks.size) {
+        runBatch(tape, decoder, sampler.next(), 1 / batchTokens, options);
       }
+      optimizer.exchange?.finish(tape);
     };
     return stepsWithin(until.minutes * 60_000 * stepShare, optimizer, pass);
   }
   const totalSteps = run.steps!;
   const result = yield* train({
-    ...options,
+    ...watchSettings(options),
     name: "finetune",
     tape,
     decoder,
     optimizer,
+    ranks,
     schedule: scheduleOver(totalSteps, options.schedule),
     objective,
-    ranks,
+    accumulate,
     validation,
+    validateEvery: options.validateEvery,
     workDirectory: run.path,
-    flopsPerToken: flopsPerToken(config, longest, { frozen: options.method === "lora" }),
+    snapshotEvery: options.snapshotEvery,
+    flopsPerToken: flopsPerToken(config, meanLength(batch), { frozen: options.method === "lora" }),
     hooks: hooks?.(tuned, run.path) ?? [],
-    onSave: (step, reason) => {
-      if (reason !== "end" && keepSaves > 0) keepSave(tuned, options, places, step, keepSaves);
-    },
+    ...(keepSaves > 0 && {
+      onSave: async (step, reason) => {
+        if (reason !== "end") await keepSave(tuned, options, places, step, keepSaves);
+      },
+    }),
     signal,
   });
 
-  const metrics = {
-    steps: result.steps,
+  const figures = {
     trainableParameters,
-    trainLoss: result.lastLoss,
+    steps: result.steps,
+    tokensPerSecond: result.tokensPerSecond,
     validationLossBefore: before.loss,
     validationLoss: result.validationLoss,
-    tokensPerSecond: result.tokensPerSecond,
   };
   if (ranks.rank === 0) {
+    const metrics = { ...figures, trainLoss: result.lastLoss };
     const record = { inputs, options: { ...shaping, until, steps: totalSteps }, metrics };
     await writeTuned(tuned, options, places, record, (directory) => copyRecords(run.path, directory));
-    run.remove();
   }
   ranks.meet();
+  run.remove();
+  return { ...figures, examples: examples.length, data: report, curve: result.curve };
+}
+
+/** The run as its plan sees it; without a batch one full of the longest pieces. */
+export function tuningShape(
+  model: string,
+  options: FinetuneSettings,
+  batch: Batch | undefined,
+  ranks: Ranks,
+): TrainingShape {
+  const { method, base, lora, ema, ...settings } = options;
+  const stored = readStoredModel(model);
   return {
-    examples: examples.length,
-    data: report,
-    trainableParameters,
-    steps: result.steps,
-    tokensPerSecond: result.tokensPerSecond,
-    validationLossBefore: before.loss,
-    validationLoss: result.validationLoss,
-    curve: result.curve,
+    ...settings,
+    config: stored.config,
+    length: stored.config.maxPositions,
+    averages: ema !== undefined,
+    ...(method === "lora" && { lora }),
+    ...(method === "lora" && base !== "float" && { frozen: base === "nf4" ? nf4Schemes(stored) : stored.stored }),
+    ...(batch && { batch }),
+    ranks,
   };
+}
+
+function describeExamples(report: ExampleReport, training: number, heldOut: number): string {
+  const { dropped, cut, untrained, bad, tokens, trained } = report;
+  const left = Object.entries({ "too long": dropped, "not learnt": untrained, bad }).filter(([, count]) => count > 0);
+  const out = left.map(([why, count]) => `${count} ${why}`).join(", ");
+  return (
+    `${training} examples to train on, ${heldOut} held out; ${tokens} tokens, ${((100 * trained) / tokens).toFixed(0)}% of them learnt` +
+    `${cut > 0 ? `; ${cut} cut` : ""}${out && `; left out: ${out}`}.`
+  );
 }
 
 function nothingToLearn(data: readonly DataSource[], longest: number, positions: number): Failure {
@@ -226,13 +286,4 @@ function split(
   const wanted = validationShare === 0 ? 0 : Math.max(1, Math.floor(validationShare * examples.length));
   const held = new Set(order.subarray(0, Math.min(wanted, mostHeldOut, examples.length - 1)));
   return [examples.filter((_, index) => !held.has(index)), examples.filter((_, index) => held.has(index))];
-}
-
-/** Every example once, in batches. */
-function batchesOf(examples: readonly Example[], options: { rows: number; seed: number; padId: number }) {
-  if (examples.length === 0) return [];
-  const sampler = createExampleSampler(examples, options);
-  const batches = [];
-  while (sampler.state.epoch === 0) batches.push(sampler.next());
-  return batches;
 }
