@@ -38,3 +38,8 @@ export function placeDocument(batch: Batch, row: number, inputs: ArrayLike<numbe
     if (targets[i]! >= 0) batch.trained++;
   }
 }
+
+/** Twice the rows that a row sees on average: the length of documents that are all alike. */
+export function meanLength({ positions }: Batch): number {
+  return (2 * positions.reduce((sum, position) => sum + position + 0.5, 0)) / positions.length;
+}

@@ -10,14 +10,14 @@ import type { Job } from "../protocol/job.ts";
 import { createTape } from "../tensor/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import { countNgrams, type Baselines } from "./baselines.ts";
-import type { Batch } from "./batch.ts";
+import { meanLength } from "./batch.ts";
 import { flopsPerToken } from "./flops.ts";
 import type { Hook } from "./hooks.ts";
 import { createOptimizer, type OptimizerSettings } from "./optimizer.ts";
 import { checkTraining, describePlan, describeSpeed, planTraining, planTrainingSpeed } from "./plan/plan.ts";
 import type { TrainingShape } from "./plan/shape.ts";
 import { onRanks } from "./parallel/ranks.ts";
-import type { Ranks } from "./ranks.ts";
+import { checkBatches, type Ranks } from "./ranks.ts";
 import { openRunDirectory } from "./run-directory.ts";
 import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
 import { accumulateAt, batchesOf, lengthsOver, stepsOf, type LengthStage } from "./sources/lengths.ts";
@@ -29,7 +29,7 @@ import { checkpointModel, freshModel, type ModelShape } from "./starting-model.t
 import { runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
 import { train } from "./trainer.ts";
-import type { WatchSettings } from "./trainer-options.ts";
+import { watchSettings, type WatchSettings } from "./trainer-options.ts";
 import { copyRecords, type MetricsRow } from "./watch/meters.ts";
 
 /** What shapes a run besides its data and how long it goes on. */
@@ -264,16 +264,6 @@ async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainRe
   }
 }
 
-/** A step that has not a batch for each rank keeps some of them idle. */
-function checkBatches(accumulate: number, { size }: Ranks): void {
-  if (accumulate >= size) return;
-  throw new Failure(
-    "usage",
-    `--accumulate ${accumulate}: the batches of a step are fewer than the ${size} ranks that are to share them.`,
-    `Give --accumulate ${size}, or a multiple of it.`,
-  );
-}
-
 function checkLengths({ length, lengths, batchTokens }: PretrainSettings): void {
   const longest = Math.max(length, ...(lengths ?? []).map((stage) => stage.length));
   if (longest > length) {
@@ -359,17 +349,6 @@ function* documentsOf(source: TokenDocuments, mostTokens: number): Generator<Uin
     left -= document.length;
     yield document;
   }
-}
-
-/** Twice the rows that a row sees on average: the length of documents that are all alike. */
-function meanLength({ positions }: Batch): number {
-  return (2 * positions.reduce((sum, position) => sum + position + 0.5, 0)) / positions.length;
-}
-
-const watched = ["onAnomaly", "ema", "keepBest", "earlyStopping", "webhook", "tensorboard"] as const;
-
-function watchSettings(options: WatchSettings): WatchSettings {
-  return Object.fromEntries(watched.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])));
 }
 
 /** Shards that are not read piece by piece are held as a whole. */

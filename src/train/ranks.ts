@@ -2,6 +2,7 @@
 // How they find each other and exchange is in parallel/.
 import type { Floats } from "../kernels/kernels.ts";
 import type { Messages } from "../kernels/messages.ts";
+import { Failure } from "../protocol/errors.ts";
 import type { Tape, Tensor } from "../tensor/index.ts";
 import type { Bucket } from "./parallel/deal.ts";
 
@@ -62,3 +63,13 @@ export const alone: Ranks = {
   messages: undefined,
   limitSeconds: Number.POSITIVE_INFINITY,
 };
+
+/** Throws Failure("usage") where a step has not a batch for each rank, which would keep some of them idle. */
+export function checkBatches(accumulate: number, { size }: Ranks): void {
+  if (accumulate >= size) return;
+  throw new Failure(
+    "usage",
+    `--accumulate ${accumulate}: the batches of a step are fewer than the ${size} ranks that are to share them.`,
+    `Give --accumulate ${size}, or a multiple of it.`,
+  );
+}

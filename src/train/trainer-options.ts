@@ -86,3 +86,10 @@ export interface TrainingResult {
   /** Weights, moments and place after the last step, as a snapshot has them; undefined on ranks that do not write. */
   stateFile: string | undefined;
 }
+
+const watched = ["onAnomaly", "ema", "keepBest", "earlyStopping", "webhook", "tensorboard"] as const;
+
+/** Those of them that are given, out of all that a run is told. */
+export function watchSettings(options: WatchSettings): WatchSettings {
+  return Object.fromEntries(watched.flatMap((key) => (options[key] === undefined ? [] : [[key, options[key]]])));
+}

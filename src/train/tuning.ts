@@ -151,7 +151,8 @@ export async function writeTuned(
   const artifact = { inputs, options, seed: settings.seed };
   const kind = settings.method === "full" ? "checkpoint" : "adapter";
   await writeArtifact(out, { kind, ...artifact }, (directory) => {
-    if (settings.method === "full") writeModelFiles(directory, tuned.kernels, tuned.decoder, { type: settings.weights });
+    if (settings.method === "full")
+      writeModelFiles(directory, tuned.kernels, tuned.decoder, { type: settings.weights });
     else saveAdapter(directory, tuned.pairs, settings.lora, existsSync(model) ? resolve(model) : model);
     copyTokenizer(model, directory);
     beside(directory);

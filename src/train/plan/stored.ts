@@ -1,4 +1,5 @@
 // How the weights of a model lie that adapters are trained beside, from its header alone.
+import { statSync } from "node:fs";
 import { openGguf } from "../../formats/gguf.ts";
 import { openCheckpointTensors } from "../../formats/safetensors.ts";
 import type { FrozenScheme } from "../../kernels/kernels.ts";
@@ -9,6 +10,7 @@ import {
   ggufPlaces,
   hasSafetensors,
   readConfig,
+  readLlama2cConfig,
   type DecoderConfig,
 } from "../../model/index.ts";
 import type { FrozenSchemes } from "./shape.ts";
@@ -33,6 +35,7 @@ export function readStoredModel(path: string): StoredModel {
       file.close();
     }
   }
+  if (statSync(path).isFile()) return { config: readLlama2cConfig(path), stored: () => "f32" };
   const config = readConfig(path);
   if (!hasSafetensors(path)) return { config, stored: () => "bf16" };
   const source = openCheckpointTensors(path);
