@@ -24,6 +24,7 @@ import {
 } from "./watch/anomalies.ts";
 import { createClock } from "./watch/clock.ts";
 import { brokenAmong, figuresOf } from "./watch/figures.ts";
+import { createLiveFigures } from "./watch/live.ts";
 import { openMeters, silentMeters, type MetricsRow } from "./watch/meters.ts";
 import { createWebhook, type WebhookEvent } from "./watch/webhook.ts";
 
@@ -95,13 +96,13 @@ async function* trainSteps<B>(
       })
     : silentMeters();
   const clock = createClock(kernels, writes ? options.flopsPerToken : undefined, ranks.size);
+  const live = createLiveFigures(clock);
   for (const step of snapshots.damaged) {
     yield { type: "note", text: `The snapshot of step ${step} in ${snapshots.directory} is damaged and passed over.` };
   }
   if (found) yield { type: "note", text: `Going on from step ${found.step} of ${totalSteps}.` };
 
   let savedStep = found?.step;
-  let shown: Record<string, number> = {};
   const stoppedEarly = (): boolean =>
     options.earlyStopping !== undefined && state.sinceBest >= options.earlyStopping.patience;
   const done = (): boolean => state.step >= totalSteps || stoppedEarly();
@@ -163,7 +164,6 @@ async function* trainSteps<B>(
     const means = await validate({ tape, objective, ranks }, validation, row.step);
     row.validationLoss = means.loss;
     addParts(row, "validation", means.parts);
-    shown = { ...shown, validationLoss: means.loss };
     if (!(means.loss < (state.best?.loss ?? Infinity))) {
       state.sinceBest++;
       return judgeValidation(row.step, means.loss, state.best?.loss ?? Number.NaN, state.sinceBest);
@@ -239,8 +239,14 @@ async function* trainSteps<B>(
         ranks.meet();
       }
       meters.add(row, timing);
-      shown = { ...shown, ...shownOf(row), ...shownOf(timing), ...row.parts };
-      yield { type: "progress", step: options.name, done: step, total: totalSteps, unit: "steps", metrics: shown };
+      yield {
+        type: "progress",
+        step: options.name,
+        done: step,
+        total: totalSteps,
+        unit: "steps",
+        metrics: live(row, timing),
+      };
       const slowness = clock.slowness();
       if (slowness !== undefined) {
         yield { type: "note", text: slowness };
@@ -304,16 +310,6 @@ function addParts(row: MetricsRow, prefix: string, parts: Record<string, number>
   for (const [name, value] of Object.entries(parts)) {
     row.parts = { ...row.parts, [prefix === "" ? name : `${prefix}/${name}`]: value };
   }
-}
-
-/** What is watched live: the plain figures of a row. */
-function shownOf(row: object): Record<string, number> {
-  const hidden = new Set(["step", "tokens", "seconds", "elapsedSeconds"]);
-  return Object.fromEntries(
-    Object.entries(row).filter(
-      (entry): entry is [string, number] => typeof entry[1] === "number" && !hidden.has(entry[0]),
-    ),
-  );
 }
 
 /** Ranks that read other snapshots would train other models. */

@@ -5,7 +5,9 @@ import type { TimingRow } from "./meters.ts";
 export interface Clock {
   /** Takes in a step that took so long. */
   step(step: number, tokens: number, seconds: number): TimingRow;
-  /** A sentence where the last step took very much longer than steps do. */
+  /** Over the last steps: what is watched live. */
+  recent(): { tokensPerSecond: number; mfu?: number };
+  /** A sentence where the last step took very much longer than steps of so many tokens do. */
   slowness(): string | undefined;
   /** Over all steps so far; 0 before the first. */
   readonly tokensPerSecond: number;
@@ -13,7 +15,9 @@ export interface Clock {
 
 const windowSteps = 64;
 const leastSteps = 10;
-/** Times the median, and seconds, from which a step is called slow. */
+/** Steps that live figures are the mean of. */
+const liveSteps = 10;
+/** Times what is usual, and seconds, from which a step is called slow. */
 const slowFactor = 10;
 const slowSeconds = 5;
 
@@ -22,32 +26,45 @@ export function createClock(kernels: Kernels, flopsPerToken: number | undefined,
   const measured = flopsPerToken !== undefined && kernels.name === "native";
   const peak = measured ? 1e9 * processes * measurePeak("f32", machine().threads) : undefined;
   const started = performance.now();
-  const recent: number[] = [];
-  let last: { step: number; seconds: number; median: number } | undefined;
+  const window: { step: number; tokens: number; seconds: number }[] = [];
   let allTokens = 0;
   let allSeconds = 0;
+  const speedOf = (tokens: number, seconds: number): { tokensPerSecond: number; mfu?: number } => ({
+    tokensPerSecond: tokens / seconds,
+    ...(peak !== undefined && { mfu: ((tokens / seconds) * flopsPerToken!) / peak }),
+  });
   return {
     step(step, tokens, seconds) {
-      const sorted = recent.toSorted((a, b) => a - b);
-      last = { step, seconds, median: recent.length < leastSteps ? Infinity : sorted[sorted.length >> 1]! };
-      recent.push(seconds);
-      if (recent.length > windowSteps) recent.shift();
+      window.push({ step, tokens, seconds });
+      if (window.length > windowSteps) window.shift();
       allTokens += tokens;
       allSeconds += seconds;
-      const tokensPerSecond = tokens / seconds;
       return {
         step,
         elapsedSeconds: (performance.now() - started) / 1000,
         seconds,
-        tokensPerSecond,
-        ...(peak === undefined ? {} : { mfu: (tokensPerSecond * flopsPerToken!) / peak }),
+        ...speedOf(tokens, seconds),
         residentBytes: process.memoryUsage.rss(),
       };
     },
+    recent() {
+      const last = window.slice(-liveSteps);
+      const sum = (pick: (step: { tokens: number; seconds: number }) => number): number =>
+        last.reduce((total, step) => total + pick(step), 0);
+      return speedOf(
+        sum(({ tokens }) => tokens),
+        sum(({ seconds }) => seconds),
+      );
+    },
     slowness() {
-      if (last === undefined || last.seconds < slowSeconds || last.seconds < slowFactor * last.median) return undefined;
+      const before = window.slice(0, -1);
+      if (before.length < leastSteps) return undefined;
+      const { step, tokens, seconds } = window.at(-1)!;
+      const paces = before.map((each) => each.seconds / each.tokens).sort((a, b) => a - b);
+      const usual = paces[paces.length >> 1]! * tokens;
+      if (seconds < slowSeconds || seconds < slowFactor * usual) return undefined;
       return (
-        `Step ${last.step} took ${last.seconds.toFixed(1)} s where ${last.median.toFixed(2)} s are usual: ` +
+        `Step ${step} took ${seconds.toFixed(1)} s where ${usual.toFixed(2)} s are usual: ` +
         "the machine was busy with something else, slept, or is out of memory and swaps."
       );
     },
