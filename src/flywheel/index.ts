@@ -27,3 +27,4 @@ export {
   type TrainingModel,
   type TrainingModelOptions,
 } from "./training-model.ts";
+export { importConfig, type ImportedConfig, type ImportNote } from "./import-config/index.ts";
