@@ -1,7 +1,7 @@
 // The figures of a run on the disk: metrics.jsonl (a row a step) and anomalies.jsonl, which are the same bytes whenever
 // the run is the same, however often it was stopped; timings.jsonl, which says what a clock said; and event files for
 // TensorBoard.
-import { appendFileSync, copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, copyFileSync, existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createEventWriter, type EventWriter } from "../../formats/tensorboard.ts";
 import type { AnomalyAction, AnomalyKind } from "./anomalies.ts";
@@ -147,6 +147,7 @@ function keepRows<Row>(path: string, kept: (row: Row, index: number) => boolean)
       // Cut off by a crash, or the end of the file.
     }
   }
-  writeFileSync(path, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  writeFileSync(`${path}.new`, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  renameSync(`${path}.new`, path);
   return rows;
 }
