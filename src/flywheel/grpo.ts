@@ -3,10 +3,9 @@
 import { loadCheckpoint, setAdapters } from "../model/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
-import { createTape } from "../tensor/index.ts";
 import {
+  alone,
   checkTuningPlaces,
-  describeTuned,
   grpo,
   heldOut,
   heldOutPrompts,
@@ -14,10 +13,12 @@ import {
   loadVerifier,
   openModel,
   openPlace,
-  preferenceDefaults,
+  openRanks,
+  openTape,
   readPrompts,
   rolloutStore,
   runPreference,
+  withDefaults,
   writeTuned,
   type DataSource,
   type EncodedPrompt,
@@ -57,20 +58,19 @@ const mostAtOnce = 32;
 
 /** Trains by GRPO; writes what fine-tuning writes. Throws a Failure where options, prompts or verifiers are of no use. */
 export async function* grpoTune({ grpo: wanted, ...given }: GrpoTuneOptions): Job<PreferenceResult> {
-  const options: PreferenceRunOptions = { signal: new AbortController().signal, ...preferenceDefaults, ...given };
+  const options: PreferenceRunOptions = withDefaults(given);
   const settings: GrpoSettings = { ...grpoDefaults, ...wanted };
   checkSettings(settings);
   checkTuningPlaces(options, options);
   const verifiers = await Promise.all(settings.verifiers.map(loadVerifier));
-  const open = openModel(options);
-  const { kernels, tuned, ranks } = open;
-  if (ranks.size > 1) {
+  if (openRanks().size > 1) {
     throw new Failure("usage", "GRPO runs in one process.", "Start it without mpirun; threads are used all the same.");
   }
+  const open = yield* openModel(options, alone);
+  const { kernels, tuned } = open;
   const { decoder, tokenizer } = tuned;
   const { items, trained } = yield* readAll(options, open, settings);
-  yield { type: "note", text: describeTuned(tuned, options) };
-  const place = await openPlace(options, { grpo: settings }, ranks);
+  const place = await openPlace(options, { grpo: settings }, alone);
 
   const longest = items.reduce((most, { tokens }) => Math.max(most, tokens.length), 0) + settings.maxTokens;
   const model = trainingModel(kernels, decoder, tokenizer, {
@@ -112,7 +112,7 @@ export async function* grpoTune({ grpo: wanted, ...given }: GrpoTuneOptions): Jo
     },
     store: rolloutStore(`${place.run.path}/rollouts`, place.key),
   });
-  using tape = createTape(kernels, { recording: true });
+  using tape = openTape(kernels, options);
   return yield* runPreference({
     name: "grpo",
     options,

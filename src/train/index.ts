@@ -33,6 +33,7 @@ export {
   type WalkState,
 } from "./sampler.ts";
 export { nextToken, type Objective, type PassResult, type Sum } from "./objective.ts";
+export { openRanks } from "./parallel/ranks.ts";
 export { alone, type Ranks } from "./ranks.ts";
 export { learningRateAt, scheduleOver, type Schedule, type ScheduleSettings } from "./schedule.ts";
 export { checkpointedLayers, meanLoss, runBatch, type PassOptions } from "./step.ts";

@@ -10,6 +10,7 @@ import {
   parseDataSource,
   preferenceDefaults,
   preferenceObjectives,
+  preferenceRates,
   rewardLosses,
   verifierNames,
   type PreferenceObjective,
@@ -213,6 +214,7 @@ export default defineCommand({
     const method = options.method as Method;
     refuseOthers(method, options);
     const [end, value] = onlyOne({ steps, minutes, epochs }, "--epochs 1");
+    const tuned = options.full ? "full" : "lora";
     const shared: Omit<PreferRun, "signal" | "objective"> = {
       model: resolveModel(positionals[0]!),
       data: options.data.map(parseDataSource),
@@ -220,7 +222,7 @@ export default defineCommand({
       out: options.out,
       ...(options.merged !== undefined && { merged: options.merged }),
       until: { [end]: value } as PreferRun["until"],
-      ...tuningSettings({ ...options, method: options.full ? "full" : "lora" }),
+      ...tuningSettings({ ...options, method: tuned }),
       examples: {
         mask: options.mask,
         skipBad: options.skipBad,
@@ -231,7 +233,7 @@ export default defineCommand({
       accumulate: options.accumulate,
       checkpointing: options.checkpointing,
       precision: options.precision,
-      ...stepSettings(options, { optimizer, schedule }),
+      ...stepSettings(options, { optimizer, schedule: { ...schedule, peak: preferenceRates[tuned] } }),
       ...watchSettings(options),
       ...hookSettings(options),
       validateEvery: options.validateEvery,

@@ -3,20 +3,15 @@ import { writeArtifact } from "../../formats/manifest.ts";
 import { adapterTensors, makeTrainable, setAdapters } from "../../model/index.ts";
 import { Failure } from "../../protocol/errors.ts";
 import type { Job } from "../../protocol/job.ts";
-import { createTape, type Tape, type Tensor } from "../../tensor/index.ts";
+import type { Tape, Tensor } from "../../tensor/index.ts";
 import { copyTokenizer } from "../../tokenizer/index.ts";
 import { packEpoch } from "../data/packing.ts";
 import { readPairs, readRatings, readRecords, type DataSource } from "../data/index.ts";
 import type { Objective } from "../objective.ts";
+import { onRanks } from "../parallel/ranks.ts";
+import type { Ranks } from "../ranks.ts";
 import type { Example } from "../sampler.ts";
-import {
-  checkTuningPlaces,
-  describeTuned,
-  keepSave,
-  writeTuned,
-  type TunedModel,
-  type TuningPlaces,
-} from "../tuning.ts";
+import { checkTuningPlaces, keepSave, writeTuned, type TunedModel, type TuningPlaces } from "../tuning.ts";
 import type { DpoLossOptions } from "./losses/dpo.ts";
 import type { KtoLossOptions } from "./losses/kto.ts";
 import type { RewardLossOptions } from "./losses/reward.ts";
@@ -30,8 +25,9 @@ import {
   heldOut,
   openModel,
   openPlace,
-  preferenceDefaults,
+  openTape,
   runPreference,
+  withDefaults,
   type OpenPlace,
   type OpenRun,
   type PreferenceResult,
@@ -66,14 +62,20 @@ interface Context {
   walk: GroupWalkOptions;
 }
 
-/** Trains by preferences; a reward model is written as a checkpoint, all else as fine-tuning writes it. */
-export async function* prefer({ objective: wanted, ...given }: PreferOptions): Job<PreferenceResult> {
-  const options: PreferenceRunOptions = { signal: new AbortController().signal, ...preferenceDefaults, ...given };
+/**
+ * Trains by preferences; a reward model is written as a checkpoint, all else as fine-tuning writes it. Under mpirun or srun
+ * on all ranks together, of which the first alone writes.
+ */
+export function prefer(given: PreferOptions): Job<PreferenceResult> {
+  return onRanks((ranks) => preferOn(ranks, given));
+}
+
+async function* preferOn(ranks: Ranks, { objective: wanted, ...given }: PreferOptions): Job<PreferenceResult> {
+  const options: PreferenceRunOptions = withDefaults(given);
   checkOptions(options, wanted);
-  const open = openModel(options);
-  const place = await openPlace(options, { objective: wanted }, open.ranks);
-  yield { type: "note", text: describeTuned(open.tuned, options) };
-  using tape = createTape(open.kernels, { recording: true });
+  const open = yield* openModel(options, ranks);
+  const place = await openPlace(options, { objective: wanted }, ranks);
+  using tape = openTape(open.kernels, options);
   const walk = { rows: options.batchTokens, seed: options.seed, padId: open.tuned.decoder.config.padTokenId };
   const context = { options, open, place, tape, walk };
   switch (wanted.kind) {

@@ -3,17 +3,17 @@ import type { ManifestInput } from "../../formats/manifest.ts";
 import { withPrecision, loadKernels, type Kernels } from "../../kernels/index.ts";
 import { Failure } from "../../protocol/errors.ts";
 import type { Job } from "../../protocol/job.ts";
-import { randomPermutation, type Tape, type Tensor } from "../../tensor/index.ts";
-import { hashInputs, openTuned, type TunedModel, type TuningPlaces } from "../tuning.ts";
+import { createTape, randomPermutation, type Tape, type Tensor } from "../../tensor/index.ts";
+import { describeTuned, hashInputs, openTuned, type TunedModel, type TuningPlaces } from "../tuning.ts";
 import type { DataSource } from "../data/index.ts";
-import { finetuneDefaults, type FinetuneSettings } from "../finetune.ts";
+import { finetuneDefaults, tuningShape, type FinetuneSettings } from "../finetune.ts";
 import { flopsPerToken } from "../flops.ts";
 import type { Hook } from "../hooks.ts";
 import type { Objective } from "../objective.ts";
 import { createOptimizer } from "../optimizer.ts";
-import { openRanks } from "../parallel/ranks.ts";
 import { validate } from "../passes.ts";
-import type { Ranks } from "../ranks.ts";
+import { checkTraining, describePlan, planTraining } from "../plan/plan.ts";
+import { checkBatches, type Ranks } from "../ranks.ts";
 import { openRunDirectory, type RunDirectory } from "../run-directory.ts";
 import { scheduleOver } from "../schedule.ts";
 import { stepsWithin } from "../steps-within.ts";
@@ -22,12 +22,23 @@ import { copyRecords, type MetricsRow } from "../watch/meters.ts";
 
 export type PreferenceRunSettings = FinetuneSettings;
 
-/** Rates are far below those of fine-tuning: a model is to change its choices, not its language. */
+/** Far below those of fine-tuning: a model is to change its choices, not its language. */
+export const preferenceRates: Record<PreferenceRunSettings["method"], number> = { lora: 5e-5, full: 1e-6 };
+
 export const preferenceDefaults: PreferenceRunSettings = {
   ...finetuneDefaults,
   batchTokens: 4096,
-  schedule: { kind: "linear", peak: 5e-5, warmupShare: 0.1, finalShare: 0 },
+  schedule: { kind: "linear", peak: preferenceRates[finetuneDefaults.method], warmupShare: 0.1, finalShare: 0 },
 };
+
+/** What was given, and the defaults of all else. */
+export function withDefaults<Given extends Partial<PreferenceRunOptions>>(given: Given) {
+  const schedule = {
+    ...preferenceDefaults.schedule,
+    peak: preferenceRates[given.method ?? preferenceDefaults.method],
+  };
+  return { signal: new AbortController().signal, ...preferenceDefaults, schedule, ...given };
+}
 
 export interface PreferenceRunOptions extends PreferenceRunSettings, TuningPlaces {
   /** Files, directories or datasets of the hub. */
@@ -65,13 +76,22 @@ export interface OpenRun {
   longest: number;
 }
 
-/** Opens the model. */
-export function openModel(options: PreferenceRunOptions): OpenRun {
-  const ranks = openRanks();
-  const kernels = withPrecision(loadKernels(), options.precision ?? "f32");
+/** Reckons what the run will take and opens the model. Throws a Failure where it cannot fit. */
+export async function* openModel(options: PreferenceRunOptions, ranks: Ranks): Job<OpenRun> {
+  checkBatches(options.accumulate, ranks);
+  const plan = planTraining(tuningShape(options.model, options, undefined, ranks));
+  yield { type: "note", text: describePlan(plan) };
+  checkTraining(plan);
+  const kernels = loadKernels();
   const tuned = openTuned(kernels, options.model, options);
+  yield { type: "note", text: describeTuned(tuned, options) };
   const { maxPositions } = tuned.decoder.config;
   return { kernels, ranks, tuned, longest: Math.min(maxPositions, options.examples.maxLength ?? Infinity) };
+}
+
+/** The tape of a run, with its precision. */
+export function openTape(kernels: Kernels, { precision = "f32" }: Pick<PreferenceRunSettings, "precision">): Tape {
+  return createTape(withPrecision(kernels, precision), { recording: true });
 }
 
 export interface OpenPlace {
@@ -147,7 +167,7 @@ export async function* runPreference<B>(parts: RunParts<B>): Job<PreferenceResul
     ...(options.zero !== undefined && { zeroGroup: options.zero }),
   });
   const before = await validate({ tape, objective, ranks }, validation, 0);
-  if (run.steps === undefined) run.decideSteps(ranks.agree(decideSteps()));
+  if (run.steps === undefined) run.decideSteps(decideSteps());
   function decideSteps(): number {
     if ("steps" in until) return until.steps;
     if ("epochs" in until) return Math.max(1, Math.ceil(parts.batchesOf(until.epochs) / accumulate));
@@ -160,7 +180,8 @@ export async function* runPreference<B>(parts: RunParts<B>): Job<PreferenceResul
     }
     const sampler = objective.sampler(undefined);
     const pass = (): void => {
-      for (let i = 0; i < accumulate; i++) objective.run(tape, sampler.next(), 1e-3);
+      for (let i = ranks.rank; i < accumulate; i += ranks.size) objective.run(tape, sampler.next(), 1e-3);
+      optimizer.exchange?.finish(tape);
     };
     return stepsWithin(until.minutes * 60_000 * stepShare, optimizer, pass);
   }
@@ -195,9 +216,9 @@ export async function* runPreference<B>(parts: RunParts<B>): Job<PreferenceResul
   if (ranks.rank === 0) {
     const record = { inputs: place.inputs, options: { ...place.shaping, until, steps }, metrics };
     await parts.write(record, (directory) => copyRecords(run.path, directory));
-    run.remove();
   }
   ranks.meet();
+  run.remove();
   return {
     ...counts,
     trainableParameters,
