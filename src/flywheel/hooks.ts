@@ -67,8 +67,10 @@ function answering(
     every,
     async *run({ step, signal }) {
       const current = model.current();
+      // A model of few positions answers shortly.
+      const most = Math.min(maxTokens, Math.ceil(current.contextLength / 2));
       for (const { prompt, input } of inputs) {
-        const { text } = await collect(current.generate({ input, maxTokens, temperature, seed, signal }));
+        const { text } = await collect(current.generate({ input, maxTokens: most, temperature, seed, signal }));
         appendFileSync(join(directory, "samples.jsonl"), `${JSON.stringify({ step, name, prompt, text })}\n`);
         yield { type: "note", text: `Step ${step}, ${name}: ${prompt} -> ${text}` };
       }
