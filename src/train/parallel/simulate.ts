@@ -1,8 +1,6 @@
 // What training on many ranks would take of memory, bytes and time, reckoned without them: the same optimizer and the
 // same dealing out as in training run over kernels that count, and exchanges go through a model of the wire.
-import type { Messages } from "../../kernels/messages.ts";
 import { loadKernels } from "../../kernels/index.ts";
-import type { Ranks } from "../ranks.ts";
 import { runShadow, type ShadowRun, type TrainingShape } from "../plan/shape.ts";
 import type { Bucket, DealtParameter } from "./deal.ts";
 
@@ -34,50 +32,18 @@ export interface ScaleTimes {
 /** Bytes of a message at most, as native/mpi_exchange.cpp has it. */
 const messageBytes = 2 ** 20;
 const floatBytes = Float32Array.BYTES_PER_ELEMENT;
-/** Open MPI's library and its buffers in a process. */
-const libraryBytes = 30 * 2 ** 20;
 /** A batch's backward pass takes twice its forward pass. */
 const backwardShare = 2 / 3;
 
-/** Ranks whose exchanges go nowhere: for what is counted and not run. */
-export function imaginedRanks(rank: number, size: number): Ranks {
-  const nothing = (): void => {};
-  const messages: Messages = {
-    rank,
-    size,
-    peers: [],
-    version: "",
-    start: () => 0,
-    wait: nothing,
-    sum: nothing,
-    send: nothing,
-    receive: nothing,
-    counts: () => ({ bytesSent: 0, bytesReceived: 0, busySeconds: 0, waitedSeconds: 0 }),
-    abort: () => {
-      throw new Error("imagined ranks do not end a job");
-    },
-  };
-  return {
-    rank,
-    size,
-    name: `rank ${rank} of ${size}`,
-    sum: nothing,
-    agree: (number) => number,
-    meet: nothing,
-    messages,
-    limitSeconds: Number.POSITIVE_INFINITY,
-  };
-}
-
 /** A rank's run over kernels that count: its memory, and what it exchanges. */
 export function shadowOfRank(shape: TrainingShape, rank: number, size: number, zero: number): ShadowRun {
-  return runShadow(loadKernels(), { ...shape, ranks: imaginedRanks(rank, size), zero });
+  return runShadow(loadKernels(), { ...shape, ranks: { rank, size }, zero });
 }
 
-/** Bytes that a rank takes beside what a process alone takes: Open MPI, and the buffers that messages go through. */
+/** Bytes of the buffers that messages go through. What Open MPI itself takes is with the process, once it is open. */
 export function exchangeMemory(buckets: readonly Pick<Bucket<DealtParameter>, "deal">[], size: number): number {
   const longest = Math.max(0, ...buckets.map(({ deal }) => longestPart(deal.bounds)));
-  return libraryBytes + 2 * size * Math.min(messageBytes, longest * floatBytes);
+  return 2 * size * Math.min(messageBytes, longest * floatBytes);
 }
 
 /** What a rank sends in a step for one bucket, of gradients and then of weights. */

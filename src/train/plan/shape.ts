@@ -22,6 +22,7 @@ import { createTape, sizeOf, tensor } from "../../tensor/index.ts";
 import { createAverages } from "../averages.ts";
 import { createBatch, placeDocument, type Batch } from "../batch.ts";
 import { createOptimizer, type OptimizerSettings } from "../optimizer.ts";
+import { imaginedRanks } from "../parallel/imagined-ranks.ts";
 import type { Exchange, Ranks } from "../ranks.ts";
 import { runBatch } from "../step.ts";
 import { createShadow, type Call, type Shadow } from "./shadow.ts";
@@ -46,7 +47,7 @@ export interface TrainingShape {
   /** How the weights lie that adapters stand beside; default dense float32. */
   frozen?: FrozenSchemes;
   /** The ranks that train together, and how many of them share one set of moments; default: this process alone. */
-  ranks?: Ranks;
+  ranks?: Pick<Ranks, "rank" | "size">;
   zero?: number;
   /** A batch of the data; default: as many pieces of `length` as there is room for. */
   batch?: Batch;
@@ -94,7 +95,7 @@ export function runShadow(real: Kernels, shape: TrainingShape): ShadowRun {
   makeTrainable(kernels, trained);
   const gradients = mark();
   const optimizer = createOptimizer(kernels, decoder, trained, shape.optimizer, {
-    ...(shape.ranks && { ranks: shape.ranks }),
+    ...(shape.ranks && shape.ranks.size > 1 && { ranks: imaginedRanks(shape.ranks.rank, shape.ranks.size) }),
     zeroGroup: shape.zero ?? 1,
   });
   const averages = shape.averages ? createAverages(kernels, trained, 0.999) : undefined;
