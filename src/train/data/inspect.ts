@@ -67,15 +67,18 @@ export async function* inspectData(
   const lengths = Uint32Array.from(examples, ({ tokens }) => tokens.length).sort();
   const quantile = (share: number): number =>
     lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))]!;
-  /** By content, where it stood first: what a weight repeats stands in the same place. */
-  const seen = new Map<string, RecordPlace>();
+  /** By content, where it stands: what a weight repeats stands in the same place. */
+  const seen = new Map<string, Set<RecordPlace>>();
   let repeatedExamples = 0;
   let emptyAnswers = 0;
   for (const { tokens, targets, place } of examples) {
     const key = hash("sha256", Buffer.concat([bytesOf(tokens), bytesOf(targets)]), "base64");
-    const first = seen.get(key);
-    if (first === undefined) seen.set(key, place);
-    else if (first !== place) repeatedExamples++;
+    const places = seen.get(key);
+    if (places === undefined) seen.set(key, new Set([place]));
+    else if (!places.has(place)) {
+      places.add(place);
+      repeatedExamples++;
+    }
     if (isEmptyAnswer(tokenizer, targets)) emptyAnswers++;
   }
   const prompts = yield* findRepeatedPrompts(read.records, options.signal);

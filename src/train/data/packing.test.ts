@@ -70,6 +70,21 @@ test("a walk goes on from any place as it would have", () => {
   );
 });
 
+test("a batch may have room for more than the longest example, and more than there is", () => {
+  const lengths = [3, 5, 2];
+  assert.deepEqual(
+    packEpoch(lengths, { ...options, rows: 7 }, 0)
+      .map((batch) => batch.reduce((sum, index) => sum + lengths[index]!, 0))
+      .sort(),
+    [3, 7],
+  );
+  assert.deepEqual(
+    packEpoch(lengths, options, 0).map((batch) => batch.length),
+    [3],
+  );
+  assert.deepEqual(packEpoch([], options, 0), []);
+});
+
 test("an example that no batch holds is a defect of the caller", () => {
   assert.throws(() => packEpoch([rows + 1], options, 0), /an example of 513 tokens for a batch of 512/);
 });
