@@ -22,7 +22,7 @@ export function addLora(kernels: Kernels, decoder: Decoder, options: LoraOptions
     names.push(layer.name);
     return layer;
   });
-  const isTarget = targetsOf(options, decoder.config, names);
+  const isTarget = targetsOf(options, names);
   let stream = 0;
   const pairs: LoraPair[] = [];
   replaceAdaptable(decoder, (layer) => {

@@ -9,6 +9,7 @@ import {
   rowsOf,
   scale,
   scaleColumns,
+  type LogitTerm,
   type Tape,
   type Tensor,
 } from "../../tensor/index.ts";
@@ -68,6 +69,13 @@ export function loraLinear(
         tape.give(changed);
         return out;
       },
+      ...(terms && {
+        terms(tape: Tape, x: Tensor): LogitTerm[] {
+          if (!pair.enabled) return terms(tape, x);
+          const scale = { magnitude, lengths: lengths ?? lengthsOf(tape.kernels) };
+          return [...terms(tape, x), { x: lowRank(tape, x), weight: pair.b, scale }];
+        },
+      }),
     };
   }
   return {

@@ -177,7 +177,7 @@ test("targets are ends of names, in the words of any family; one that names noth
   assert.throws(() => names("llama", ["q_proj", "wqkv"]), /No layer is called "wqkv": .* three layers/);
   assert.throws(() => names("internlm2", ["wqkv", "v_proj"]), /No layer is called "v_proj": .* one layer/);
   assert.throws(() => names("llama", ["q_proj", "proj"]), /No layer is called "proj"/);
-  assert.throws(() => names("llama", ["lm_head"], true), /DoRA has no form for the output layer/);
+  assert.deepEqual(names("llama", ["lm_head"], true), ["lm_head"]);
 });
 
 test("merging into packed weights, or into a model without the layer, changes nothing and says so", () => {

@@ -1,7 +1,5 @@
 // What shapes an adapter, and which layers its targets name, in the words of any family.
 import { Failure } from "../../protocol/errors.ts";
-import type { DecoderConfig } from "../config.ts";
-import { familyOf } from "../family.ts";
 
 export interface LoraOptions {
   rank: number;
@@ -9,8 +7,7 @@ export interface LoraOptions {
   alpha: number;
   /**
    * Ends of layer names, for example "wqkv" or "attention.wo". "all-linear" is every linear layer, the output layer among
-   * them: without it a model that never met the control tokens could not learn to end its turn. (DoRA has no form for the
-   * output layer and leaves it as it is.)
+   * them: without it a model that never met the control tokens could not learn to end its turn.
    */
   targets: readonly string[] | "all-linear";
   /** The share of an adapter's inputs that are dropped in training. Default 0. */
@@ -46,17 +43,14 @@ const synonyms: readonly (readonly [internlm2: string, llama: string])[] = [
  * share one A.
  */
 export function targetsOf(
-  { targets, dora }: Pick<LoraOptions, "targets" | "dora">,
-  config: DecoderConfig,
+  { targets }: Pick<LoraOptions, "targets">,
   layers: readonly string[],
 ): (name: string) => boolean {
-  const { head } = familyOf(config.family).names;
-  const known = layers.filter((name) => !(dora && name === head));
-  if (targets === "all-linear") return (name) => known.includes(name);
+  if (targets === "all-linear") return (name) => layers.includes(name);
   const chosen = new Set<string>();
   for (const target of targets) {
-    const found = namedBy(target, known);
-    if (found.length === 0) throw unknownTarget(target, known, dora === true && namedBy(target, layers).length > 0);
+    const found = namedBy(target, layers);
+    if (found.length === 0) throw unknownTarget(target, layers);
     for (const name of found) chosen.add(name);
   }
   return (name) => chosen.has(name);
@@ -70,15 +64,8 @@ function namedBy(target: string, layers: readonly string[]): string[] {
   return same ? same.flatMap(ends) : [];
 }
 
-function unknownTarget(target: string, layers: readonly string[], isHead: boolean): Failure {
+function unknownTarget(target: string, layers: readonly string[]): Failure {
   const names = [...new Set(layers.map(lastPart))].join(", ");
-  if (isHead) {
-    return new Failure(
-      "usage",
-      `DoRA has no form for the output layer, ${target}.`,
-      `Leave it out, or use plain LoRA. The others are: ${names}.`,
-    );
-  }
   const fused = /^[qkv]_proj$/.test(target) && layers.some((name) => lastPart(name) === "wqkv");
   const split = target === "wqkv" && layers.some((name) => lastPart(name) === "q_proj");
   return new Failure(

@@ -1,5 +1,6 @@
 // The output layer's products, for a few rows at a time: logits are never whole. Shared by the losses over them.
 import type { Floats, FrozenWeight, Kernels } from "../../kernels/kernels.ts";
+import { plainLogits, scaleLogits, scaleLogitsBackward, type ColumnScale } from "./logit-columns.ts";
 import { columnsOf, rowsOf, type Tensor } from "../tensor.ts";
 import type { Tape } from "../tape.ts";
 
@@ -8,6 +9,8 @@ export interface LogitTerm {
   x: Tensor;
   /** A frozen one gets no gradient. */
   weight: Tensor | FrozenWeight;
+  /** On the last term: what the columns of the sum are scaled by. */
+  scale?: ColumnScale;
 }
 
 function isFrozen(weight: Tensor | FrozenWeight): weight is FrozenWeight {
@@ -15,8 +18,8 @@ function isFrozen(weight: Tensor | FrozenWeight): weight is FrozenWeight {
 }
 
 /** Whether gradients go back through this product. */
-export function isTrained({ x, weight }: LogitTerm): boolean {
-  return x.requiresGrad || (!isFrozen(weight) && weight.requiresGrad);
+export function isTrained({ x, weight, scale }: LogitTerm): boolean {
+  return x.requiresGrad || (!isFrozen(weight) && weight.requiresGrad) || scale?.magnitude.requiresGrad === true;
 }
 
 /** Numbers of logits held at once: 32 MiB of float32. The weight is gone over once a chunk, so fewer rows cost time. */
@@ -40,7 +43,7 @@ export function rowsBetween({ data, shape }: Tensor, begin: number, end: number)
   return data.subarray(begin * shape[1]!, end * shape[1]!);
 }
 
-/** logits [end - begin, vocab] = the sum of the terms for these rows. */
+/** logits [end - begin, vocab] = the sum of the terms for these rows, scaled where they say so. */
 export function logitsOf(
   kernels: Kernels,
   logits: Floats,
@@ -48,6 +51,12 @@ export function logitsOf(
   begin: number,
   end: number,
 ): void {
+  sumOf(kernels, logits, terms, begin, end);
+  const scale = terms.at(-1)?.scale;
+  if (scale) scaleLogits(logits, scale);
+}
+
+function sumOf(kernels: Kernels, logits: Floats, terms: readonly LogitTerm[], begin: number, end: number): void {
   for (const [index, { x, weight }] of terms.entries()) {
     const rows = rowsBetween(x, begin, end);
     if (isFrozen(weight)) kernels.matmulFrozen(logits, rows, weight, end - begin, "nt", index > 0);
@@ -56,7 +65,7 @@ export function logitsOf(
 }
 
 /**
- * Back from the gradient of these rows' logits: overwrites the rows of `inputGradients` (one a term, where it is wanted)
+ * Back from the gradient of these rows' logits, which is not to be used afterwards: overwrites the rows of `inputGradients` (one a term, where it is wanted)
  * and adds to the gradients of the weights that are trained.
  */
 export function logitsBackward(
@@ -69,6 +78,12 @@ export function logitsBackward(
 ): void {
   const { kernels } = tape;
   const count = end - begin;
+  const scale = terms.at(-1)?.scale;
+  if (scale) {
+    const plain = plainLogits(kernels, gradient.length);
+    sumOf(kernels, plain, terms, begin, end);
+    scaleLogitsBackward(tape, gradient, plain, scale);
+  }
   for (const [index, { x, weight }] of terms.entries()) {
     const inputGradient = inputGradients[index];
     if (isFrozen(weight)) {
