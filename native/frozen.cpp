@@ -4,6 +4,7 @@
 
 #include "frozen_parts.h"
 #include "frozen_rows.h"
+#include "matmul_bf16_parts.h"
 #include "matmul_parts.h"
 #include "pool.h"
 
@@ -104,6 +105,64 @@ void multiply(float* out, const float* x, const FrozenWeight& weight, long rows,
   }
 }
 
+#if defined(LIANLU_SIMD_AVX512)
+
+/** Of a product in bfloat16 so many columns are decoded at once, to floats that stay in cache until they are packed. */
+constexpr long bf16Columns = 512;
+/** Rows that are packed at once. */
+constexpr long bf16Rows = 256l * tileRows;
+/** Lines of the weight that a thread claims for decoding. */
+constexpr long claimLines = 8;
+
+void multiplyBf16(float* out, const float* x, const FrozenWeight& weight, long rows, bool turned, bool accumulate) {
+  const long n = turned ? weight.outputs : weight.inputs, k = turned ? weight.inputs : weight.outputs;
+  if (rows == 0 || n == 0) return;
+  if (k == 0) {
+    if (!accumulate) memset(out, 0, (size_t)(rows * n) * sizeof(float));
+    return;
+  }
+  const DecodeRun decode = decoderOf(weight.scheme);
+  const long depthMost = least(k, partDepth), columnsMost = least(n, bf16Columns), rowsMost = least(rows, bf16Rows);
+  const long rowWords = bf16RowWords(rowsMost, depthMost), columnWords = bf16ColumnWords(columnsMost, depthMost);
+  // The step keeps lines from falling on the same places of the cache.
+  const long step = (turned ? depthMost : columnsMost) + lanes, lineCount = turned ? columnsMost : depthMost;
+  uint32_t* packedA = static_cast<uint32_t*>(sharedScratch((size_t)(rowWords + columnWords + lineCount * step) * 4));
+  uint32_t* packedB = packedA + rowWords;
+  float* block = reinterpret_cast<float*>(packedB + columnWords);
+  for (long p = 0; p < k; p += partDepth) {
+    const long depth = least(k - p, partDepth);
+    for (long column = 0; column < n; column += bf16Columns) {
+      const long columns = least(n - column, bf16Columns);
+      const long first = turned ? p : column, numbers = turned ? depth : columns, firstLine = turned ? column : p;
+      parallelFor(turned ? columns : depth, claimLines, [&](long begin, long end, int) {
+        for (long line = begin; line < end; line++) decode(block + line * step, weight, firstLine + line, first, numbers);
+      });
+      for (long row = 0; row < rows; row += rowsMost) {
+        multiplyBf16Part({.out = out + row * n + column,
+                          .outStep = n,
+                          .m = least(rows - row, rowsMost),
+                          .n = columns,
+                          .depth = depth,
+                          .accumulate = accumulate || p > 0,
+                          .a = x + row * k + p,
+                          .aStep = k,
+                          .b = block,
+                          .bStep = step,
+                          .turned = turned,
+                          .packedA = packedA,
+                          .packedB = packedB,
+                          .packsA = column == 0 || rowsMost < rows});
+      }
+    }
+  }
+}
+
+#else
+
+constexpr decltype(FrozenKernels::multiplyBf16) multiplyBf16 = nullptr;
+
+#endif
+
 void decode(float* out, const FrozenWeight& weight, long firstRow, long rows) {
   if (weight.inputs == 0) return;
   const DecodeRun decodeRun = decoderOf(weight.scheme);
@@ -114,6 +173,6 @@ void decode(float* out, const FrozenWeight& weight, long firstRow, long rows) {
 
 }  // namespace
 
-const FrozenKernels frozenKernels = {multiply, decode, quantizeNf4};
+const FrozenKernels frozenKernels = {multiply, multiplyBf16, decode, quantizeNf4};
 
 }  // namespace lianlu::LIANLU_ISA

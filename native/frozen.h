@@ -23,6 +23,11 @@ struct FrozenKernels {
    * The bits of `MatmulKernels::matmul` on the weight's numbers as floats.
    */
   void (*multiply)(float* out, const float* x, const FrozenWeight& weight, long rows, bool turned, bool accumulate);
+  /**
+   * Likewise in bfloat16: the bits of `Bf16Kernels::matmul`. nullptr where this build has no such instruction; the processor
+   * may lack it still.
+   */
+  void (*multiplyBf16)(float* out, const float* x, const FrozenWeight& weight, long rows, bool turned, bool accumulate);
   /** Rows of the weight as floats. */
   void (*decode)(float* out, const FrozenWeight& weight, long firstRow, long rows);
   /** Floats to what nf4.h says. */

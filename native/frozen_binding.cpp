@@ -26,6 +26,14 @@ void defineFrozen(napi_env env, napi_value exports) {
     const bool turned = arguments.flag();
     frozenKernels().multiply(out, x, weight, rows, turned, arguments.flag());
   });
+  define(env, exports, "matmulFrozenBf16", [](Arguments& arguments) {
+    float* out = arguments.floats();
+    const float* x = arguments.floats();
+    const FrozenWeight weight = weightOf(arguments);
+    const long rows = arguments.integer();
+    const bool turned = arguments.flag();
+    frozenKernels().multiplyBf16(out, x, weight, rows, turned, arguments.flag());
+  });
   define(env, exports, "decodeFrozen", [](Arguments& arguments) {
     float* out = arguments.floats();
     const FrozenWeight weight = weightOf(arguments);

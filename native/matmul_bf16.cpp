@@ -3,6 +3,7 @@
 // steps along k and of bounded scratch, in which threads first claim packing, then blocks of the result.
 #include "matmul_bf16.h"
 
+#include "matmul_bf16_parts.h"
 #include "matmul_parts.h"
 #include "pool.h"
 
@@ -310,6 +311,24 @@ double peak(long rounds) {
 }
 
 }  // namespace
+
+long bf16RowWords(long m, long depth) { return ceilDivide(m, tileRows) * ceilDivide(depth, 2) * rowStep; }
+long bf16ColumnWords(long n, long depth) { return ceilDivide(n, panelColumns) * ceilDivide(depth, 2) * panelColumns; }
+
+void multiplyBf16Part(const Bf16Part& part) {
+  run({.out = part.out,
+       .outStep = part.outStep,
+       .m = part.m,
+       .n = part.n,
+       .depth = part.depth,
+       .accumulate = part.accumulate,
+       .a = {part.a, part.aStep, true},
+       .b = {part.b, part.bStep, part.turned},
+       .packedA = part.packedA,
+       .packedB = part.packedB,
+       .packsA = part.packsA,
+       .packsB = true});
+}
 
 const Bf16Kernels bf16Kernels = {matmul, peak};
 

@@ -53,6 +53,42 @@ test("native products of bfloat16 are the reference's to the bit", { skip: missi
   }
 });
 
+test("products by frozen weights are those by their floats to the bit", { skip: missing }, () => {
+  const native = withPrecision(loadKernels(), "bf16");
+  const reference = withPrecision(loadKernels("reference"), "bf16");
+  for (const [rows, outputs, inputs] of [
+    [0, 3, 2],
+    [3, 5, 7],
+    [17, 33, 1090],
+    [9, 1090, 33],
+    [30, 600, 64],
+    [4000, 5, 16],
+  ] as const) {
+    const random = seededNumbers(rows + 7 * outputs + 31 * inputs);
+    const weight = native.quantizeNf4(random.floats(outputs * inputs), outputs, inputs);
+    const floats = new Float32Array(outputs * inputs);
+    native.decodeFrozen(floats, weight, 0, outputs);
+    for (const form of ["nt", "nn"] as const) {
+      const [n, k] = form === "nt" ? [outputs, inputs] : [inputs, outputs];
+      const [x, before] = [random.floats(rows * k), random.floats(rows * n)];
+      for (const accumulate of [false, true]) {
+        const expected = before.slice();
+        native.matmul(expected, x, floats, rows, n, k, form, accumulate);
+        for (const count of [1, 2, 4]) {
+          setThreads(count);
+          const actual = before.slice();
+          native.matmulFrozen(actual, x, weight, rows, form, accumulate);
+          assert.deepEqual(actual, expected, `${form} [${rows}, ${outputs}, ${inputs}] on ${count} threads`);
+        }
+        if (rows > 30) continue;
+        const plain = before.slice();
+        reference.matmulFrozen(plain, x, weight, rows, form, accumulate);
+        assert.deepEqual(plain, expected, `the reference, ${form} [${rows}, ${outputs}, ${inputs}]`);
+      }
+    }
+  }
+});
+
 test("a product of bfloat16 in two parts along k has the bits of the whole", { skip: missing }, () => {
   const { matmul } = withPrecision(loadKernels(), "bf16");
   const [m, n, k, split] = [37, 70, 2500, 1100];

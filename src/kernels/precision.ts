@@ -3,7 +3,9 @@ import { Failure } from "../protocol/errors.ts";
 import type { Kernels } from "./kernels.ts";
 import { addon } from "./native/addon.ts";
 import { matmulBf16 } from "./native/bf16.ts";
+import { matmulFrozenBf16 } from "./native/frozen.ts";
 import { matmulBf16 as referenceMatmulBf16 } from "./reference/bf16.ts";
+import { matmulFrozenBf16 as referenceMatmulFrozenBf16 } from "./reference/frozen.ts";
 
 export const precisions = ["f32", "bf16"] as const;
 /**
@@ -28,16 +30,19 @@ export function precisionMissing(precision: Precision): string | undefined {
   }
 }
 
-/** The same kernels with `matmul`, in its three forms, in this precision. Throws a Failure where the processor has none. */
+const nativeBf16 = { matmul: matmulBf16, matmulFrozen: matmulFrozenBf16 };
+const referenceBf16 = { matmul: referenceMatmulBf16, matmulFrozen: referenceMatmulFrozenBf16 };
+
+/** The same kernels with `matmul`, in its three forms, and `matmulFrozen` in this precision. Throws a Failure where the processor has none. */
 export function withPrecision(kernels: Kernels, precision: Precision): Kernels {
   switch (precision) {
     case "f32":
       return kernels;
     case "bf16": {
-      if (kernels.name === "reference") return { ...kernels, matmul: referenceMatmulBf16 };
+      if (kernels.name === "reference") return { ...kernels, ...referenceBf16 };
       const missing = precisionMissing(precision);
       if (missing !== undefined) throw new Failure("environment", `${missing}.`, "Train with --precision f32.");
-      return { ...kernels, matmul: matmulBf16 };
+      return { ...kernels, ...nativeBf16 };
     }
     default:
       return precision satisfies never;

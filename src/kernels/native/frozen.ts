@@ -1,5 +1,5 @@
 // The door to native/frozen*.cpp: products by weights that are never trained.
-import type { Floats, FrozenForm, FrozenScheme, FrozenWeight } from "../kernels.ts";
+import type { Floats, FrozenScheme, FrozenWeight, Kernels } from "../kernels.ts";
 import { checkDecodeFrozen, checkMatmulFrozen, checkQuantizeNf4, nf4Parts } from "../checks/frozen.ts";
 import { addon, checkFloat32 } from "./addon.ts";
 
@@ -15,6 +15,7 @@ interface Functions {
     turned: boolean,
     accumulate: boolean,
   ): void;
+  matmulFrozenBf16: Functions["matmulFrozen"];
   decodeFrozen(
     out: Floats,
     data: Uint8Array,
@@ -47,21 +48,20 @@ const schemeNumbers: Record<FrozenScheme, number> = {
   bf16: 15,
 };
 
-/** See `Kernels.matmulFrozen`. */
-export function matmulFrozen(
-  out: Floats,
-  x: Floats,
-  weight: FrozenWeight,
-  rows: number,
-  form: FrozenForm,
-  accumulate: boolean,
-): void {
-  checkMatmulFrozen(out, x, weight, rows, form);
-  checkFloat32("matmulFrozen", out);
-  const { data, outputs, inputs, scheme } = weight;
-  const number = schemeNumbers[scheme];
-  addon<Functions>().matmulFrozen(out, x, data, outputs, inputs, number, rows, form === "nt", accumulate);
+function product(kernel: "matmulFrozen" | "matmulFrozenBf16"): Kernels["matmulFrozen"] {
+  return (out, x, weight, rows, form, accumulate) => {
+    checkMatmulFrozen(out, x, weight, rows, form);
+    checkFloat32("matmulFrozen", out);
+    const { data, outputs, inputs, scheme } = weight;
+    addon<Functions>()[kernel](out, x, data, outputs, inputs, schemeNumbers[scheme], rows, form === "nt", accumulate);
+  };
 }
+
+/** See `Kernels.matmulFrozen`. */
+export const matmulFrozen = product("matmulFrozen");
+
+/** `Kernels.matmulFrozen` of operands rounded to bfloat16; see `Precision`. */
+export const matmulFrozenBf16 = product("matmulFrozenBf16");
 
 /** See `Kernels.decodeFrozen`. */
 export function decodeFrozen(out: Floats, weight: FrozenWeight, firstRow: number, rows: number): void {

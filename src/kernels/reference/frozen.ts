@@ -1,28 +1,30 @@
 // Products by weights that are never trained in plain TypeScript: those of the same numbers as floats.
-import type { Floats, FrozenForm, FrozenWeight } from "../kernels.ts";
+import type { Floats, FrozenWeight, Kernels } from "../kernels.ts";
 import { checkDecodeFrozen, checkMatmulFrozen, checkQuantizeNf4 } from "../checks/frozen.ts";
 import { blockShapes } from "../checks/products.ts";
+import { matmulBf16 } from "./bf16.ts";
 import { dequantize } from "./lowbit.ts";
 import { matmul } from "./matmul.ts";
 import { decodeNf4, encodeNf4 } from "./nf4.ts";
 import { fromBf16, fromF16 } from "./vectors.ts";
 
-/** See `Kernels.matmulFrozen`. */
-export function matmulFrozen(
-  out: Floats,
-  x: Floats,
-  weight: FrozenWeight,
-  rows: number,
-  form: FrozenForm,
-  accumulate: boolean,
-): void {
-  checkMatmulFrozen(out, x, weight, rows, form);
-  const { outputs, inputs } = weight;
-  const floats = new (x.constructor as new (length: number) => Floats)(outputs * inputs);
-  decodeFrozen(floats, weight, 0, outputs);
-  const [n, k] = form === "nt" ? [outputs, inputs] : [inputs, outputs];
-  matmul(out, x, floats, rows, n, k, form, accumulate);
+/** The product by the weight's numbers as floats. */
+function byFloats(multiply: Kernels["matmul"]): Kernels["matmulFrozen"] {
+  return (out, x, weight, rows, form, accumulate) => {
+    checkMatmulFrozen(out, x, weight, rows, form);
+    const { outputs, inputs } = weight;
+    const floats = new (x.constructor as new (length: number) => Floats)(outputs * inputs);
+    decodeFrozen(floats, weight, 0, outputs);
+    const [n, k] = form === "nt" ? [outputs, inputs] : [inputs, outputs];
+    multiply(out, x, floats, rows, n, k, form, accumulate);
+  };
 }
+
+/** See `Kernels.matmulFrozen`. */
+export const matmulFrozen = byFloats(matmul);
+
+/** `Kernels.matmulFrozen` of operands rounded to bfloat16; see `Precision`. */
+export const matmulFrozenBf16 = byFloats(matmulBf16);
 
 /** See `Kernels.decodeFrozen`. */
 export function decodeFrozen(out: Floats, weight: FrozenWeight, firstRow: number, rows: number): void {
