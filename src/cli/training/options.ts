@@ -52,12 +52,18 @@ export const stepOptions = {
     help: "learning rate over time; wsd: warm-up, stable, decay",
   },
   warmup: { type: "number", min: 0, max: 1, help: "share of the steps in which the rate rises" },
+  warmupSteps: { type: "integer", min: 0, help: "steps in which the rate rises, in place of a share" },
+  finalShare: { type: "number", min: 0, max: 1, help: "last learning rate as a share of the highest" },
+  decayShare: { type: "number", min: 0, max: 1, help: "wsd: share of the steps in which the rate falls (usually 0.2)" },
+  decay: { type: "choice", values: ["linear", "one-minus-sqrt"], help: "wsd: the way in which it falls" },
+  momentum: { type: "number", min: 0, max: 0.9999, help: "of sgd (usually 0.9)" },
+  nesterov: { type: "boolean", help: "sgd: step from where the momentum will lead" },
   weightDecay: { type: "number", min: 0, max: 1, help: "decay of matrices" },
   clip: { type: "number", min: 0, help: "largest gradient norm; 0 does not clip" },
 } as const;
 
 export function stepSettings(
-  options: OptionValues<typeof stepOptions>,
+  options: Partial<OptionValues<typeof stepOptions>>,
   defaults: { optimizer: OptimizerSettings; schedule: ScheduleSettings },
 ): { optimizer: OptimizerSettings; schedule: ScheduleSettings } {
   const { optimizer, schedule } = defaults;
@@ -67,12 +73,18 @@ export function stepSettings(
       kind: options.optimizer ?? optimizer.kind,
       weightDecay: options.weightDecay ?? optimizer.weightDecay,
       clip: options.clip ?? optimizer.clip,
+      ...(options.momentum !== undefined && { momentum: options.momentum }),
+      ...(options.nesterov && { nesterov: true }),
     },
     schedule: {
       ...schedule,
       kind: options.schedule ?? schedule.kind,
       peak: options.learningRate ?? schedule.peak,
       warmupShare: options.warmup ?? schedule.warmupShare,
+      finalShare: options.finalShare ?? schedule.finalShare,
+      ...(options.warmupSteps !== undefined && { warmupSteps: options.warmupSteps }),
+      ...(options.decayShare !== undefined && { decayShare: options.decayShare }),
+      ...(options.decay !== undefined && { decay: options.decay }),
     },
   };
 }

@@ -73,14 +73,7 @@ type Run = TrainingPlanOptions & { shape: TrainingShape };
 function describeRun(target: string | undefined, options: Options, print: (text: string) => void): Run {
   const { peak, model, lengths: _lengths, ...batches } = readShape(options);
   const { optimizer } = stepSettings(
-    {
-      ...options,
-      learningRate: undefined,
-      schedule: undefined,
-      warmup: undefined,
-      weightDecay: undefined,
-      clip: undefined,
-    },
+    { optimizer: options.optimizer },
     target === undefined || isTokens(target) ? pretrainDefaults : finetuneDefaults,
   );
   const shared = { ...batches, optimizer, averages: options.ema };
