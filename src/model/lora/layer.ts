@@ -72,8 +72,8 @@ export function loraLinear(
       ...(terms && {
         terms(tape: Tape, x: Tensor): LogitTerm[] {
           if (!pair.enabled) return terms(tape, x);
-          const scale = { magnitude, lengths: lengths ?? lengthsOf(tape.kernels) };
-          return [...terms(tape, x), { x: lowRank(tape, x), weight: pair.b, scale }];
+          const columns = { magnitude, lengths: lengths ?? lengthsOf(tape.kernels) };
+          return [...terms(tape, x), { x: lowRank(tape, x), weight: pair.b, scale: columns }];
         },
       }),
     };
