@@ -330,7 +330,8 @@ function grpoOptions(options: Given): GrpoRun["grpo"] {
 /** What became of what was held out, in a sentence. */
 function describe(method: Method, { before, after, heldOut }: PreferenceResult): string {
   if (heldOut === 0) return "Nothing was held out.";
-  const change = (name: string): string => `${before[name]?.toFixed(3)} -> ${after[name]?.toFixed(3)}`;
+  const change = (name: string): string =>
+    name in after ? `${before[name]!.toFixed(3)} -> ${after[name]!.toFixed(3)}` : "unknown, as there are none";
   switch (method) {
     case "dpo":
     case "orpo":
