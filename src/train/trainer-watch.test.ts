@@ -184,19 +184,18 @@ test("averages follow their formula, are what hooks, validation and saves see, a
   let average = 0;
   const expected: number[] = [];
   const seen: number[] = [];
-  const weights: { data: ArrayLike<number> }[] = [];
+  const weight = tensor(kernels.allocate(1), [1], "w");
+  makeTrainable(kernels, [weight]);
   const hook: Hook = {
     name: "look",
     every: 5,
     async *run() {
-      seen.push(weights[0]!.data[0]!);
-      return { weight: weights[0]!.data[0]! };
+      seen.push(weight.data[0]!);
+      yield { type: "text", text: "looked" };
+      return { weight: weight.data[0]! };
     },
   };
   const decay = 0.9;
-  const optimizerWeight = tensor(kernels.allocate(1), [1], "w");
-  makeTrainable(kernels, [optimizerWeight]);
-  weights.push(optimizerWeight);
   using tape = createTape(kernels, { recording: true });
   const saved: [number, string, number][] = [];
   const result = await runJob(
@@ -204,17 +203,17 @@ test("averages follow their formula, are what hooks, validation and saves see, a
       name: "train",
       tape,
       decoder: initializeDecoder(kernels, tinyConfig("llama"), 1),
-      optimizer: createSgd(kernels, [optimizerWeight], { momentum: 0, nesterov: false, weightDecay: 0, clip: 0 }),
+      optimizer: createSgd(kernels, [weight], { momentum: 0, nesterov: false, weightDecay: 0, clip: 0 }),
       schedule: { kind: "constant", peak: 0.1, finalShare: 1, totalSteps: 20, warmupSteps: 1 },
       objective: {
         sampler: () => ({ state: {}, next: () => 1 }),
         tokens: () => 1,
         weight: () => 1,
         run(_tape, target, gradientScale) {
-          const distance = optimizerWeight.data[0]! - target;
+          const distance = weight.data[0]! - target;
           if (gradientScale !== 0) {
-            optimizerWeight.grad![0] = distance;
-            optimizerWeight.hasGrad = true;
+            weight.grad![0] = distance;
+            weight.hasGrad = true;
           }
           return { loss: distance ** 2 / 2 };
         },
@@ -226,7 +225,7 @@ test("averages follow their formula, are what hooks, validation and saves see, a
       snapshotEvery: 10,
       ema: decay,
       hooks: [hook],
-      onSave: (step, reason) => void saved.push([step, reason, optimizerWeight.data[0]!]),
+      onSave: (step, reason) => void saved.push([step, reason, weight.data[0]!]),
       signal: new AbortController().signal,
     }),
   );
@@ -237,7 +236,7 @@ test("averages follow their formula, are what hooks, validation and saves see, a
     if (step % 5 === 0) expected.push(average);
   }
   for (const [index, value] of expected.entries()) assert.ok(Math.abs(seen[index]! - value) < 1e-6);
-  assert.equal(optimizerWeight.data[0], seen.at(-1));
+  assert.equal(weight.data[0], seen.at(-1));
   assert.ok(Math.abs(result.validationLoss - (average - 1) ** 2 / 2) < 1e-6);
   assert.equal(result.curve[4]!.parts!["look/weight"], seen[0]);
   assert.deepEqual(
