@@ -74,7 +74,8 @@ async function* measure(
   const config = configOf(size);
   setThreads(threads);
   const before = residentBytes();
-  const step = createStep(config, "f32");
+  const stepOf = createModel(config);
+  const step = stepOf("f32");
   step();
   step();
   const memory = residentBytes() - before;
@@ -84,7 +85,7 @@ async function* measure(
   try {
     const subjects: (() => Promise<number> | number)[] = [() => milliseconds(step)];
     if (withBf16) {
-      const reduced = createStep(config, "bf16");
+      const reduced = stepOf("bf16");
       reduced();
       subjects.push(() => milliseconds(reduced));
     }
@@ -146,22 +147,25 @@ function flopsPerToken(config: DecoderConfig): number {
   return 6 * multiplied + 6 * config.layers * config.hiddenSize * length;
 }
 
-function createStep(config: DecoderConfig, precision: Precision): () => void {
+/** A model and its optimizer, and the step that trains it in a precision. */
+function createModel(config: DecoderConfig): (precision: Precision) => () => void {
   const kernels = loadKernels();
   const decoder = initializeDecoder(kernels, config, 1);
   const parameters = [...namedTensors(decoder).values()];
   makeTrainable(kernels, parameters);
   const options = { beta1: 0.9, beta2: 0.95, eps: 1e-8, weightDecay: 0.1, clip: 1 };
   const optimizer = createAdamW(kernels, parameters, options);
-  const tape = createTape(withPrecision(kernels, precision), { recording: true });
   const batch = createBatch(tokens, config.padTokenId);
   for (let start = 0; start < tokens; start += length) {
     const document = Int32Array.from({ length: length + 1 }, (_, i) => randomBits(1, start, i) % config.vocabSize);
     placeDocument(batch, start, document.subarray(0, length), document.subarray(1));
   }
   let steps = 0;
-  return () => {
-    runBatch(tape, decoder, batch, 1 / tokens);
-    optimizer.step(++steps, 3e-4);
+  return (precision) => {
+    const tape = createTape(withPrecision(kernels, precision), { recording: true });
+    return () => {
+      runBatch(tape, decoder, batch, 1 / tokens);
+      optimizer.step(++steps, 3e-4);
+    };
   };
 }
