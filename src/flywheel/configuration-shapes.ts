@@ -3,8 +3,11 @@ import { z } from "zod";
 import { precisions } from "../kernels/index.ts";
 import type { LoraOptions } from "../model/index.ts";
 import {
+  dpoLosses,
+  grpoAveragings,
   lengthPolicies,
   maskDialects,
+  rewardLosses,
   type DataSource,
   type FinetuneSettings,
   type ModelShape,
@@ -12,8 +15,9 @@ import {
   type ScheduleSettings,
   type WatchSettings,
 } from "../train/index.ts";
+import type { GrpoSettings } from "./grpo.ts";
 import type { HookSettings } from "./hooks.ts";
-import type { FinetuneRun, PretrainRun } from "./runs.ts";
+import type { FinetuneRun, GrpoRun, PreferRun, PretrainRun } from "./runs.ts";
 
 /** A schema for each key of a type, and for no other. */
 type ShapeOf<Options> = { [Key in keyof Required<Options>]: z.ZodType };
@@ -176,3 +180,47 @@ export const finetuneShape = {
   validationShare: share.optional(),
   keepSaves: z.int().min(0).optional(),
 } satisfies ShapeOf<Omit<FinetuneRun, "signal" | keyof HookSettings>>;
+
+const beta = z.number().positive().optional();
+const positive = z.number().min(0).optional();
+const objectiveShapes = {
+  dpo: { loss: z.enum(dpoLosses).optional(), beta, labelSmoothing: z.number().min(0).lt(0.5).optional() },
+  orpo: { beta },
+  kto: { beta, desirableWeight: positive, undesirableWeight: positive },
+  reward: { loss: z.enum(rewardLosses).optional(), penalty: positive },
+};
+/** The fields of all objectives together, for messages. */
+export const objectiveShape = {
+  kind: z.enum(Object.keys(objectiveShapes)),
+  ...objectiveShapes.dpo,
+  ...objectiveShapes.kto,
+  ...objectiveShapes.reward,
+};
+
+export const preferShape = {
+  ...finetuneShape,
+  objective: z.discriminatedUnion("kind", [
+    z.strictObject({ kind: z.literal("dpo"), ...objectiveShapes.dpo }),
+    z.strictObject({ kind: z.literal("orpo"), ...objectiveShapes.orpo }),
+    z.strictObject({ kind: z.literal("kto"), ...objectiveShapes.kto }),
+    z.strictObject({ kind: z.literal("reward"), ...objectiveShapes.reward }),
+  ]),
+} satisfies ShapeOf<Omit<PreferRun, "signal" | keyof HookSettings>>;
+
+export const grpoFields = {
+  verifiers: z.array(text).min(1),
+  group: z.int().min(2).optional(),
+  prompts: count.optional(),
+  innerSteps: count.optional(),
+  scaleRewards: z.boolean().optional(),
+  clip: positive,
+  klWeight: positive,
+  averaging: z.enum(grpoAveragings).optional(),
+  maxTokens: count.optional(),
+  temperature: z.number().positive().optional(),
+} satisfies ShapeOf<GrpoSettings>;
+
+export const grpoShape = {
+  ...finetuneShape,
+  grpo: z.strictObject(grpoFields),
+} satisfies ShapeOf<Omit<GrpoRun, "signal" | keyof HookSettings>>;

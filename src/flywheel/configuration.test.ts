@@ -27,6 +27,15 @@ test("what is not said has its default, and data are read as on the command line
   assert.deepEqual(pretrain.tokens, [{ name: "a", tokens: "dir", weight: 0.3 }]);
 });
 
+test("preferences: the objective's usual numbers, and rates of their own", () => {
+  const prefer = checkConfiguration({ ...finetune, kind: "prefer", objective: { kind: "dpo", beta: 0.3 } }, "x");
+  assert.ok(prefer.kind === "prefer");
+  assert.deepEqual(prefer.objective, { kind: "dpo", loss: "sigmoid", beta: 0.3, labelSmoothing: 0 });
+  assert.equal(prefer.schedule?.peak, 5e-5);
+  const grpo = checkConfiguration({ ...finetune, kind: "grpo", grpo: { verifiers: ["number"] }, method: "full" }, "x");
+  assert.ok(grpo.kind === "grpo" && grpo.grpo.verifiers[0] === "number" && grpo.schedule?.peak === 1e-6);
+});
+
 test("unknown keys are refused with the nearest name, and wrong values with their place", () => {
   const cases: [object, RegExp][] = [
     [{ ...finetune, bachTokens: 1 }, /there is no option bachTokens; did you mean batchTokens\?/],
@@ -36,6 +45,12 @@ test("unknown keys are refused with the nearest name, and wrong values with thei
     [{ ...finetune, until: { weeks: 1 } }, /until/],
     [{ ...finetune, kind: "tune" }, /kind is "tune"/],
     [{ kind: "finetune" }, /x: /],
+    [
+      { ...finetune, kind: "prefer", objective: { kind: "dpo", bet: 1 } },
+      /objective\.bet; did you mean objective\.beta/,
+    ],
+    [{ ...finetune, kind: "prefer", objective: { kind: "orpo", loss: "ipo" } }, /objective\.loss/],
+    [{ ...finetune, kind: "grpo", grpo: { verifiers: [] } }, /grpo\.verifiers/],
   ];
   for (const [configuration, pattern] of cases) {
     assert.throws(

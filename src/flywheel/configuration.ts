@@ -10,6 +10,9 @@ import {
   finetuneDefaults,
   parseDataSource,
   parseSource,
+  preferenceDefaults,
+  preferenceObjectives,
+  preferenceRates,
   pretrainDefaults,
   usualRates,
   type DataSource,
@@ -17,14 +20,18 @@ import {
 import {
   examplesShape,
   finetuneShape,
+  grpoFields,
+  grpoShape,
   hooksShape,
   loraShape,
   modelShape,
+  objectiveShape,
   optimizerShape,
+  preferShape,
   pretrainShape,
   scheduleShape,
 } from "./configuration-shapes.ts";
-import type { FinetuneRun, PretrainRun } from "./runs.ts";
+import type { FinetuneRun, GrpoRun, PreferRun, PretrainRun } from "./runs.ts";
 
 /** Groups of which a part may be said. */
 type Groups = "model" | "schedule" | "optimizer" | "lora" | "examples";
@@ -40,10 +47,28 @@ type Data = string | readonly (string | DataSource)[];
 
 export type PretrainConfiguration = { kind: "pretrain" } & Loose<PretrainRun>;
 export type FinetuneConfiguration = { kind: "finetune"; data: Data; validation?: Data } & Loose<FinetuneRun>;
-export type TrainingConfiguration = PretrainConfiguration | FinetuneConfiguration;
+/** Of the objective only what differs from its usual numbers: { kind: "dpo", beta: 0.3 }. */
+export type PreferConfiguration = { kind: "prefer"; data: Data; validation?: Data } & Omit<
+  Loose<PreferRun>,
+  "objective"
+> & { objective: LooseObjective<PreferRun["objective"]> };
+export type GrpoConfiguration = { kind: "grpo"; data: Data; validation?: Data } & Loose<GrpoRun>;
+export type TrainingConfiguration =
+  | PretrainConfiguration
+  | FinetuneConfiguration
+  | PreferConfiguration
+  | GrpoConfiguration;
+
+type LooseObjective<Objective extends { kind: string }> = Objective extends unknown
+  ? Partial<Objective> & Pick<Objective, "kind">
+  : never;
 
 /** A configuration with its defaults filled in, ready to be run. */
-export type TrainingRun = ({ kind: "pretrain" } & PretrainRun) | ({ kind: "finetune" } & FinetuneRun);
+export type TrainingRun =
+  | ({ kind: "pretrain" } & PretrainRun)
+  | ({ kind: "finetune" } & FinetuneRun)
+  | ({ kind: "prefer" } & PreferRun)
+  | ({ kind: "grpo" } & GrpoRun);
 
 /** Identity: checks the type. A configuration file exports its result as default. */
 export function defineTraining<const Configuration extends TrainingConfiguration>(
@@ -87,8 +112,10 @@ const groups = {
   optimizer: optimizerShape,
   lora: loraShape,
   examples: examplesShape,
+  objective: objectiveShape,
+  grpo: grpoFields,
 };
-const kinds = { pretrain: pretrainShape, finetune: finetuneShape };
+const kinds = { pretrain: pretrainShape, finetune: finetuneShape, prefer: preferShape, grpo: grpoShape };
 
 /** Checks every key and value and fills in the defaults. Throws Failure("usage") naming what is wrong at `where`. */
 export function checkConfiguration(given: unknown, where: string): TrainingRun {
@@ -116,21 +143,35 @@ export function checkConfiguration(given: unknown, where: string): TrainingRun {
         optimizer: { ...optimizer, ...value.optimizer },
       } as TrainingRun;
     }
-    case "finetune": {
-      const { lora, schedule, optimizer, method } = finetuneDefaults;
-      const { validation } = value;
-      return {
-        ...value,
-        data: dataOf(value.data),
-        ...(validation !== undefined && { validation: dataOf(validation) }),
-        lora: { ...lora, ...value.lora },
-        schedule: { ...schedule, peak: usualRates[value.method ?? method], ...value.schedule },
-        optimizer: { ...optimizer, ...value.optimizer },
-      } as TrainingRun;
+    case "finetune":
+      return tuned(value, finetuneDefaults, usualRates) as TrainingRun;
+    case "prefer": {
+      const usual = preferenceObjectives[value.objective.kind];
+      const objective = { ...usual, ...value.objective };
+      return { ...tuned(value, preferenceDefaults, preferenceRates), objective } as TrainingRun;
     }
+    case "grpo":
+      return tuned(value, preferenceDefaults, preferenceRates) as TrainingRun;
     default:
       return value satisfies never;
   }
+}
+
+/** What fine-tuning and preferences have in common, with its defaults. */
+function tuned(
+  value: FinetuneConfiguration | PreferConfiguration | GrpoConfiguration,
+  { lora, schedule, optimizer, method }: typeof finetuneDefaults,
+  rates: typeof usualRates,
+): object {
+  const { validation } = value;
+  return {
+    ...value,
+    data: dataOf(value.data),
+    ...(validation !== undefined && { validation: dataOf(validation) }),
+    lora: { ...lora, ...value.lora },
+    schedule: { ...schedule, peak: rates[value.method ?? method], ...value.schedule },
+    optimizer: { ...optimizer, ...value.optimizer },
+  };
 }
 
 function dataOf(data: Data): DataSource[] {

@@ -4,6 +4,8 @@ export {
   defineTraining,
   readConfiguration,
   type FinetuneConfiguration,
+  type GrpoConfiguration,
+  type PreferConfiguration,
   type PretrainConfiguration,
   type TrainingConfiguration,
   type TrainingRun,

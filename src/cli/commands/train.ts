@@ -10,10 +10,12 @@ interface Outcome {
   validationLoss: number;
 }
 
-const jobs = { pretrain: "pretrainRun", finetune: "finetuneRun" } as const satisfies Record<
-  TrainingRun["kind"],
-  string
->;
+const jobs = {
+  pretrain: "pretrainRun",
+  finetune: "finetuneRun",
+  prefer: "preferRun",
+  grpo: "grpoRun",
+} as const satisfies Record<TrainingRun["kind"], string>;
 
 export default defineCommand({
   summary: "Run the training that a configuration file describes.",
@@ -32,7 +34,7 @@ export default defineCommand({
   async run({ options, positionals, signal, report, print }) {
     const read = await readConfiguration(positionals[0]!);
     const { kind, ...job } = { ...read, ...(options.out !== undefined && { out: options.out }) };
-    if (kind === "finetune") job.model = resolveModel(job.model as string);
+    if (kind !== "pretrain") job.model = resolveModel(job.model as string);
     const module = import.meta.resolve("../../flywheel/runs.ts");
     const result = await runInWorker<Outcome>(module, jobs[kind], job, { report, signal });
     print(

@@ -153,6 +153,8 @@ export function grpo(options: GrpoObjectiveOptions): Objective<GrpoBatch> {
   }
 
   return {
+    lossMeasures: false,
+    manyPasses: true,
     sampler: (from) => createPromptSampler(options, from as WalkState | undefined),
     tokens: (batch) =>
       (prepared.get(keyOf(batch)) ?? []).reduce(
