@@ -18,10 +18,10 @@ export function runNode(node, args, options = {}) {
     const child = spawn(node, [...flags, ...args], { ...options, stdio: "inherit" });
     // The child decides what an interruption means; whoever started us may signal us alone.
     const forward = (/** @type {NodeJS.Signals} */ signal) => void child.kill(signal);
-    process.on("SIGINT", forward).on("SIGTERM", forward);
+    process.on("SIGINT", forward).on("SIGTERM", forward).on("SIGUSR2", forward);
     child.on("error", reject);
     child.on("close", (code, signal) => {
-      process.off("SIGINT", forward).off("SIGTERM", forward);
+      process.off("SIGINT", forward).off("SIGTERM", forward).off("SIGUSR2", forward);
       resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]));
     });
   });

@@ -1,4 +1,5 @@
-// Ctrl-C and SIGTERM as an AbortSignal; a second Ctrl-C leaves at once.
+// Ctrl-C, SIGTERM and SIGUSR2 as an AbortSignal; a second Ctrl-C leaves at once. mpirun ends its ranks soon after it is
+// told to end itself, but passes SIGUSR2 on to them and waits.
 
 /** One key press can arrive twice: from the terminal, and passed on by npm. */
 const samePressMs = 400;
@@ -16,9 +17,12 @@ export function onInterrupt(onFirst: () => void): { signal: AbortSignal; release
     onFirst();
     controller.abort();
   };
-  process.on("SIGINT", stop).on("SIGTERM", stop);
+  const signals = ["SIGINT", "SIGTERM", "SIGUSR2"] as const;
+  for (const name of signals) process.on(name, stop);
   return {
     signal: controller.signal,
-    release: () => void process.off("SIGINT", stop).off("SIGTERM", stop),
+    release() {
+      for (const name of signals) process.off(name, stop);
+    },
   };
 }
