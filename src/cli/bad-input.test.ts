@@ -243,10 +243,13 @@ test("a model that does not fit into memory is refused before it is made", async
     "256",
     "--intermediate",
     "65536",
+    "--heads",
+    "64",
   );
   const { code, errors } = await run(huge);
   assert.equal(code, 4, errors);
-  assert.match(errors, /takes more than [\d.]+ GiB of memory; [\d.]+ GiB are available\.\nMake the model smaller/);
+  assert.match(errors, /Training takes [\d.]+ GiB of memory \(weights [^)]+\); [\d.]+ GiB can be had\.\n/);
+  assert.match(errors, /What would fit: --layers \d|Not enough by itself: .*Take a smaller model/);
   assert.ok(!existsSync(place("huge.training")));
 });
 

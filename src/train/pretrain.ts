@@ -152,9 +152,6 @@ async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainRe
     text: `${config.family}, ${(parameters / 1e6).toFixed(2)} M parameters; ${trainTokens} training tokens.`,
   };
   if (list.length > 1) yield { type: "note", text: describeMix(sources) };
-  const inputs = await hashInputs(settings, from);
-  const run = openRunDirectory(out, { ...shaping, ...inputHashes(inputs, settings) }, ranks);
-  for (const text of run.notes) yield { type: "note", text };
   const mix = trainingMix(sources);
   const mixOptions: MixOptions = {
     rows: options.batchTokens,
@@ -163,10 +160,14 @@ async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainRe
     padId: config.padTokenId,
   };
   const batch = createMixSampler(mix, mixOptions).next();
-  const shape: TrainingShape = { ...options, config, averages: options.ema !== undefined, batch };
+  const shape: TrainingShape = { ...options, config, averages: options.ema !== undefined, batch, ranks, zero };
   const plan = planTraining(shape, { fresh: from === undefined, dataBytes: residentBytes(sources) });
   yield { type: "note", text: describePlan(plan) };
   checkTraining(plan);
+
+  const inputs = await hashInputs(settings, from);
+  const run = openRunDirectory(out, { ...shaping, ...inputHashes(inputs, settings) }, ranks);
+  for (const text of run.notes) yield { type: "note", text };
   const baselines = fitBaselines(sources, config.vocabSize);
   yield {
     type: "note",

@@ -90,13 +90,15 @@ function headDimOf({ headDim, hiddenSize, heads }: ModelShape): number {
   return headDim ?? hiddenSize / heads;
 }
 
+const mostHeadDim = 256;
+
 function checkShape(shape: ModelShape): void {
   const { hiddenSize, heads, kvHeads, experts, expertsPerToken } = shape;
   const headDim = headDimOf(shape);
-  if (!Number.isInteger(headDim) || headDim % 2 !== 0) {
+  if (!Number.isInteger(headDim) || headDim % 2 !== 0 || headDim > mostHeadDim) {
     throw new Failure(
       "usage",
-      `--hidden ${hiddenSize} over --heads ${heads} gives ${headDim} numbers a head; an even integer is needed.`,
+      `--hidden ${hiddenSize} over --heads ${heads} gives ${headDim} numbers a head; an even integer up to ${mostHeadDim} is needed.`,
       "Change one of them, or give --head-dim.",
     );
   }

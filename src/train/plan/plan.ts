@@ -162,19 +162,15 @@ function waysToFit(shape: TrainingShape, availableBytes: number, options: Traini
   return ways;
 }
 
-/** The most layers that fit, fewer than there are; 0 where not even one does. */
+/** The most layers that fit, fewer than there are; 0 where not even one does. Each takes as much as the one before. */
 function mostLayers(
-  shape: TrainingShape,
+  { config }: TrainingShape,
   availableBytes: number,
   totalOf: (changes: Partial<TrainingShape>) => number,
 ): number {
-  let [fits, fails] = [0, shape.config.layers];
-  while (fails - fits > 1) {
-    const layers = (fits + fails) >> 1;
-    if (totalOf({ config: { ...shape.config, layers } }) <= availableBytes) fits = layers;
-    else fails = layers;
-  }
-  return fits;
+  const [one, two] = [1, 2].map((layers) => totalOf({ config: { ...config, layers } })) as [number, number];
+  const fitting = one > availableBytes ? 0 : 1 + Math.floor((availableBytes - one) / (two - one));
+  return Math.min(fitting, config.layers - 1);
 }
 
 function describeRefusal(
@@ -213,7 +209,8 @@ function listParts({ weights, gradients, moments, averages, activations, snapsho
     .join(", ");
 }
 
-/** "1.25 GiB", or "312 MiB" below one. */
+/** "1.25 GiB", or "312 MiB" below one, or "18 KiB". */
 export function formatGibibytes(bytes: number): string {
-  return bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(2)} GiB` : `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+  if (bytes >= 2 ** 30) return `${(bytes / 2 ** 30).toFixed(2)} GiB`;
+  return bytes >= 2 ** 20 ? `${(bytes / 2 ** 20).toFixed(0)} MiB` : `${(bytes / 2 ** 10).toFixed(0)} KiB`;
 }

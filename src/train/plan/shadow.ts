@@ -101,7 +101,7 @@ const variedNumbers = 1 << 18;
 /** Memory whose first numbers differ: what looks at them, as the choice of experts does, finds them spread. */
 function varied(bytes: number): ArrayBuffer {
   const buffer = new ArrayBuffer(bytes);
-  const numbers = new Float32Array(buffer, 0, Math.min(variedNumbers, bytes >> 2));
+  const numbers = new Float32Array(buffer, 0, Math.min(variedNumbers, Math.floor(bytes / 4)));
   let state = 1;
   for (let i = 0; i < numbers.length; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
