@@ -1,9 +1,16 @@
 // A process of its own that tunes a decoder of random frozen weights by LoRA: one step for each line it is given.
-// Usage: lora-step.ts SHAPE BASE THREADS LENGTH RANK CHECKPOINTING. Answers "step" with milliseconds, "memory" with the
+// Usage: lora-step.ts SHAPE BASE THREADS LENGTH RANK CHECKPOINTING PRECISION. Answers "step" with milliseconds, "memory" with the
 // most bytes that the process has held (VmHWM), before the question.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { loadKernels, setThreads, type FrozenWeight, type Kernels } from "../src/kernels/index.ts";
+import {
+  loadKernels,
+  setThreads,
+  withPrecision,
+  type FrozenWeight,
+  type Kernels,
+  type Precision,
+} from "../src/kernels/index.ts";
 import {
   adapterTensors,
   addLora,
@@ -121,6 +128,7 @@ function createStep(
   tokens: number,
   loraRank: number,
   share: number,
+  precision: Precision,
 ): () => number {
   const kernels = loadKernels();
   const decoder = randomDecoder(kernels, config, kind);
@@ -128,7 +136,7 @@ function createStep(
   const parameters = [...adapterTensors(addLora(kernels, decoder, options, 1))];
   makeTrainable(kernels, parameters);
   const optimizer = createAdamW(kernels, parameters, { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0, clip: 1 });
-  const tape = createTape(kernels, { recording: true });
+  const tape = createTape(withPrecision(kernels, precision), { recording: true });
   const batch = createBatch(tokens, config.padTokenId);
   const document = Int32Array.from({ length: tokens + 1 }, (_, i) => randomBits(1, 2, i) % config.vocabSize);
   placeDocument(batch, 0, document.subarray(0, tokens), document.subarray(1));
@@ -146,9 +154,20 @@ function most(): number {
   return Number(/VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))![1]) * 1024;
 }
 
-const [shape, base, threads, length, rank, checkpointing] = process.argv.slice(2) as [string, Base, ...string[]];
+const [shape, base, threads, length, rank, checkpointing, precision] = process.argv.slice(2) as [
+  string,
+  Base,
+  ...string[],
+];
 setThreads(Number(threads));
-const step = createStep(shapes[shape]!, base, Number(length), Number(rank), Number(checkpointing));
+const step = createStep(
+  shapes[shape]!,
+  base,
+  Number(length),
+  Number(rank),
+  Number(checkpointing),
+  precision as Precision,
+);
 step();
 console.log(`ready ${shape}`);
 for await (const line of createInterface({ input: process.stdin }))

@@ -1,9 +1,10 @@
-// LoRA (rank 16, every linear layer of the blocks, length 512, float32 arithmetic) beside frozen weights: a 1.1 B Llama of
-// TinyLlama's shape in bf16 beside PyTorch, the same in NF4, and a step of a 7.7 B InternLM2 under a hard limit of memory.
+// LoRA (rank 16, every linear layer of the blocks, length 512) beside frozen weights: a 1.1 B Llama of TinyLlama's shape,
+// stored in bf16, beside PyTorch, in float32 and with products in bfloat16; the same in NF4; and a step of a 7.7 B InternLM2
+// under a hard limit of memory.
 // Every subject is a process of its own, so that the most memory it held is its own too.
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { measurePeak } from "../../src/kernels/index.ts";
+import { measurePeak, precisionMissing, precisions, type Precision } from "../../src/kernels/index.ts";
 import { defineBench, row, takeTurns } from "../harness.ts";
 import { pythonWithTorch, startPeer, startPython, torchMissing, type PythonPeer } from "../python-peer.ts";
 
@@ -28,9 +29,17 @@ const underLimit = `ulimit -d ${limitBytes / 1024} && exec "$0" "$@"`;
 
 const script = join(import.meta.dirname, "../lora-step.ts");
 
-/** Checkpointing: the share of layers whose activations are made again. */
-function lianlu(shape: string, base: string, threads: number, checkpointing: number, limited = false) {
-  const args = [script, shape, base, ...[threads, length, rank, checkpointing].map(String)];
+interface Subject {
+  shape: "1.1B" | "7.7B";
+  base: "bf16" | "nf4";
+  precision: Precision;
+  /** The share of layers whose activations are made again. */
+  checkpointing: number;
+  limited?: boolean;
+}
+
+function lianlu(threads: number, { shape, base, precision, checkpointing, limited }: Subject): Promise<PythonPeer> {
+  const args = [script, shape, base, ...[threads, length, rank, checkpointing].map(String), precision];
   return limited ? startPeer("bash", ["-c", underLimit, process.execPath, ...args]) : startPeer(process.execPath, args);
 }
 
@@ -58,32 +67,35 @@ const tokensPerSecond = (ms: number) => (length * 1000) / ms;
 export default defineBench({
   async *rows({ threads, wants, note }) {
     const count = Math.max(...threads);
-    if (wants("lora 1.1B bf16") || wants("lora 1.1B bf16 memory")) {
-      const python = pythonWithTorch();
-      if (python === undefined) note(torchMissing);
-      // PyTorch has the same weights as floats, which it multiplies fastest in the same arithmetic, and as bf16, with
-      // products in bf16, which is other arithmetic.
-      const bases = python === undefined ? [] : ["f32", "bf16"];
-      const own = await lianlu("1.1B", "bf16", count, 0);
-      const peers = await Promise.all(bases.map((base) => pytorch(python!, base, count)));
-      const [ms, ...others] = await steps([own, ...peers], turns);
-      const limit = (measurePeak("f32", count) * 1e9) / flopsPerToken;
-      const memory = await memoryOf(own);
-      if (peers.length === 0) {
-        yield row("lora 1.1B bf16", count, tokensPerSecond(ms!), "tokens/s", { limit });
-        yield row("lora 1.1B bf16 memory", count, memory, "MB");
+    const python = pythonWithTorch();
+    if (python === undefined) note(torchMissing);
+    for (const precision of precisions) {
+      const name = `lora 1.1B ${precision}`;
+      if (!wants(name) && !wants(`${name} memory`)) continue;
+      const missing = precisionMissing(precision);
+      if (missing !== undefined) {
+        note(`No row of ${precision}: ${missing}.`);
+        continue;
       }
-      for (const [index, peer] of peers.entries()) {
-        const name = `PyTorch ${bases[index]}`;
-        const peerValue = tokensPerSecond(others[index]!);
-        yield row("lora 1.1B bf16", count, tokensPerSecond(ms!), "tokens/s", { peer: name, peerValue, limit });
-        const peerMemory = await memoryOf(peer);
-        yield row("lora 1.1B bf16 memory", count, memory, "MB", { peer: name, peerValue: peerMemory });
-      }
-      for (const subject of [own, ...peers]) subject.close();
+      const own = await lianlu(count, { shape: "1.1B", base: "bf16", precision, checkpointing: 0 });
+      // PyTorch multiplies in the type of the weights: it holds the same numbers as floats, or as bf16.
+      const other = python === undefined ? undefined : await pytorch(python, precision, count);
+      const [ms, otherMs] = await steps(other ? [own, other] : [own], turns);
+      const peer = other ? `PyTorch ${precision}` : null;
+      yield row(name, count, tokensPerSecond(ms!), "tokens/s", {
+        peer,
+        peerValue: otherMs === undefined ? null : tokensPerSecond(otherMs),
+        limit: (measurePeak(precision, count) * 1e9) / flopsPerToken,
+      });
+      yield row(`${name} memory`, count, await memoryOf(own), "MB", {
+        peer,
+        peerValue: other ? await memoryOf(other) : null,
+      });
+      own.close();
+      other?.close();
     }
     if (wants("qlora 1.1B nf4") || wants("qlora 1.1B nf4 memory")) {
-      const own = await lianlu("1.1B", "nf4", count, 1);
+      const own = await lianlu(count, { shape: "1.1B", base: "nf4", precision: "f32", checkpointing: 1 });
       const [ms] = await steps([own], turns);
       yield row("qlora 1.1B nf4", count, tokensPerSecond(ms!), "tokens/s", {
         limit: (measurePeak("f32", count) * 1e9) / flopsPerToken,
@@ -95,7 +107,13 @@ export default defineBench({
       note(
         `The 7.7 B step runs under \`ulimit -d ${limitBytes / 1024}\`: ${limitBytes / 1e9} GB, no byte of which it may exceed.`,
       );
-      const own = await lianlu("7.7B", "nf4", count, 1, true);
+      const own = await lianlu(count, {
+        shape: "7.7B",
+        base: "nf4",
+        precision: "f32",
+        checkpointing: 1,
+        limited: true,
+      });
       const [ms] = await steps([own], 1);
       yield row("qlora 7.7B nf4 step", count, ms! / 1000, "s");
       yield row("qlora 7.7B nf4 memory", count, await memoryOf(own), "MB");
