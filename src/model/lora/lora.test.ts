@@ -256,3 +256,13 @@ test("an adapter drops inputs in the passes that have a key, and in no others", 
   assert.notDeepEqual(run(7), run(8));
   assert.notDeepEqual(run(7), run(undefined));
 });
+
+test("a change is scaled by alpha over the rank, or with rsLoRA over its root, also when it is read", () => {
+  for (const [rslora, factor] of [[false, 8 / 4] as const, [true, 8 / 2] as const]) {
+    const options: LoraOptions = { rank: 4, alpha: 8, targets: ["q_proj"], rslora };
+    const pairs = addLora(kernels, fresh("llama"), options, 1);
+    const path = mkdtempSync(join(directory, "factor-"));
+    saveAdapter(path, pairs, options, "base");
+    for (const pair of [...pairs, ...loadAdapter(kernels, fresh("llama"), path)]) assert.equal(pair.factor, factor);
+  }
+});
