@@ -6,6 +6,7 @@ import {
   lengthPolicies,
   maskDialects,
   parseDataSource,
+  purposes,
   usualRates,
   type FinetuneResult,
 } from "../../train/index.ts";
@@ -139,6 +140,12 @@ export default defineCommand({
       default: settings.seed,
       help: "decides adapters and the order of examples",
     },
+    for: {
+      type: "choice",
+      values: purposes,
+      default: "tune",
+      help: "with inspect: what the data are for; pairs, rated answers and prompts are what `lianlu prefer` learns from",
+    },
     index: { type: "integer", min: 0, default: 0, help: "with inspect: the example to print, counted from 0" },
     ids: { type: "boolean", help: "with inspect: a line a token, with its id" },
   },
@@ -158,8 +165,8 @@ export default defineCommand({
       if (action !== "inspect") {
         throw new Failure("usage", `"${action}" is nothing that is done with data.`, "Write inspect, or MODEL alone.");
       }
-      const { batchTokens, accumulate, seed, index, ids } = options;
-      const inspect = { model, data, examples, batchTokens, accumulate, seed, index, ids };
+      const { batchTokens, accumulate, seed, for: purpose, index, ids } = options;
+      const inspect = { model, data, examples, batchTokens, accumulate, seed, purpose, index, ids };
       return await inspectCommand(inspect, { signal, report, print });
     }
     if (out === undefined) throw new Failure("usage", "--out DIR is needed.", "It is where the adapter is written.");

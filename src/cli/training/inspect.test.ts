@@ -10,6 +10,7 @@ import { tinyConfig } from "../../model/tiny.ts";
 import { runJob } from "../../protocol/job.ts";
 import { createByteLevelTokenizer, loadTokenizer, saveTokenizer, trainBpe } from "../../tokenizer/index.ts";
 import { jsonLines, refused, run } from "../test-command.ts";
+import { inspectCommand, type InspectCommandOptions } from "./inspect.ts";
 import { showExample, showTokens } from "../ui/show-example.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "lianlu-inspect-"));
@@ -45,20 +46,29 @@ before(async () => {
   writeFileSync(data, records.map((record) => `${JSON.stringify(record)}\n`).join(""));
 });
 
+/** What is printed, and the result. */
+async function inspect(more: Partial<InspectCommandOptions> = {}) {
+  const lines: string[] = [];
+  const result = await inspectCommand(
+    {
+      model,
+      data: [{ path: data }],
+      examples: { skipBad: true },
+      batchTokens: 128,
+      accumulate: 1,
+      seed: 1,
+      purpose: "tune",
+      index: 0,
+      ids: false,
+      ...more,
+    },
+    { signal: new AbortController().signal, report: () => {}, print: (text) => void lines.push(text) },
+  );
+  return { ...result, out: lines.join("\n") };
+}
+
 test("statistics and an example are printed", async () => {
-  const { out, code, errors } = await run([
-    "finetune",
-    "inspect",
-    model,
-    "--data",
-    data,
-    "--skip-bad",
-    "--index",
-    "2",
-    "--batch-tokens",
-    "128",
-  ]);
-  assert.equal(code, 0, errors);
+  const { out } = await inspect({ index: 2 });
   assert.match(out, /Example 2 of 5: .*data\.jsonl, line 3, read as messages/);
   assert.match(out, /messages 5, text 1 +7 +5 /);
   assert.match(out, /Repeated {4}1 example, 1 prompt; /);
@@ -77,37 +87,39 @@ test("as data: ids, the mask and figures", async () => {
     "--data",
     data,
     "--skip-bad",
-    "--batch-tokens",
-    "128",
     "--accumulate",
     "2",
     "--json",
   ]);
-  const { result } = jsonLines(outcome).at(-1) as {
-    result: { statistics: Record<string, any>; example: Record<string, any> };
-  };
+  const { result } = jsonLines(outcome).at(-1) as { result: Awaited<ReturnType<typeof inspect>> };
   const { statistics, example } = result;
-  assert.deepEqual(
-    [statistics["examples"], statistics["dropped"], statistics["bad"], statistics["emptyAnswers"]],
-    [5, 1, 1, 1],
-  );
-  assert.equal(statistics["epoch"].steps, Math.ceil(statistics["epoch"].batches / 2));
+  const { examples, dropped, bad, emptyAnswers, epoch, lengths } = statistics;
+  assert.deepEqual([examples, dropped, bad, emptyAnswers], [5, 1, 1, 1]);
+  assert.equal(epoch.steps, Math.ceil(epoch.batches / 2));
   assert.equal(
-    statistics["lengths"].histogram.reduce((sum: number, bin: { count: number }) => sum + bin.count, 0),
+    lengths.histogram.reduce((sum, { count }) => sum + count, 0),
     5,
   );
-  const tokenizer = loadTokenizer(model);
-  const learnt = (example["targets"] as number[]).filter((target) => target >= 0);
-  assert.equal(tokenizer.decode(learnt, { controls: "write" }), "blue<|im_end|>");
+  const learnt = example.parts[0]!.targets.filter((target) => target >= 0);
+  assert.equal(loadTokenizer(model).decode(learnt, { controls: "write" }), "blue<|im_end|>");
 });
 
-test("what is wrong is said before anything is read", async () => {
-  await refused(["finetune", "inspect", model, "--data", data], 3, /line 7: messages: the list is empty/);
-  await refused(
-    ["finetune", "inspect", model, "--data", data, "--skip-bad", "--index", "9"],
-    2,
-    /there are \d examples/,
+test("pairs are shown with both of their sides", async () => {
+  const pairs = join(directory, "pairs.jsonl");
+  writeFileSync(pairs, `${JSON.stringify({ prompt: "what colour is the sky?", chosen: "blue", rejected: "green" })}\n`);
+  const { out, example } = await inspect({ data: [{ path: pairs }], purpose: "pair" });
+  assert.deepEqual(
+    example.parts.map(({ name }) => name),
+    ["chosen", "rejected"],
   );
+  assert.match(out.replaceAll("·", ""), /, chosen; [^[]*\[blue<\|im_end\|>\]/);
+  assert.match(out.replaceAll("·", ""), /, rejected; [^[]*\[green<\|im_end\|>\]/);
+  await assert.rejects(inspect({ data: [{ path: pairs }], examples: {} }), /It looks like preference pairs/);
+});
+
+test("what is wrong is said", async () => {
+  await assert.rejects(inspect({ examples: {} }), { kind: "input", message: /line 7: messages: the list is empty/ });
+  await assert.rejects(inspect({ index: 9 }), { kind: "usage", message: /there are 5 examples/ });
   await refused(["finetune", "inspekt", model, "--data", data], 2, /"inspekt" is nothing that is done with data/);
   await refused(["finetune", model, "--data", data, "--epochs", "1"], 2, /--out DIR is needed/);
 });

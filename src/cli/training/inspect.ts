@@ -9,9 +9,11 @@ import {
   type DataSource,
   type DataStatistics,
   type ExampleOptions,
+  type Purpose,
+  type RecordPlace,
 } from "../../train/index.ts";
 import { tokenizerOf } from "../../tokenizer/index.ts";
-import { showExample, showTokens, type ShownExample } from "../ui/show-example.ts";
+import { showExample, showTokens } from "../ui/show-example.ts";
 import { formatNumber, table } from "../ui/table.ts";
 
 export interface InspectCommandOptions {
@@ -21,6 +23,7 @@ export interface InspectCommandOptions {
   batchTokens: number;
   accumulate: number;
   seed: number;
+  purpose: Purpose;
   /** The example to print, counted from 0. */
   index: number;
   /** A line a token, with its id. */
@@ -33,15 +36,22 @@ export interface InspectContext {
   print(text: string): void;
 }
 
+/** The example as data. */
+export interface ShownItem {
+  index: number;
+  place: RecordPlace;
+  parts: { name?: string; tokens: number[]; targets: number[]; text: string }[];
+}
+
 /** Prints statistics and one example, and returns both as data. */
 export async function inspectCommand(
-  { model, data, examples: shaping, batchTokens, accumulate, seed, index, ids }: InspectCommandOptions,
+  { model, data, examples: shaping, batchTokens, accumulate, seed, purpose, index, ids }: InspectCommandOptions,
   { signal, report, print }: InspectContext,
-): Promise<{ statistics: DataStatistics; example: object }> {
+): Promise<{ statistics: DataStatistics; example: ShownItem }> {
   const path = resolveModel(model);
   const tokenizer = tokenizerOf(path);
   const maxLength = Math.min(batchTokens, positionsOf(path), shaping.maxLength ?? Infinity);
-  const options = { ...shaping, maxLength, batchTokens, accumulate, seed, signal };
+  const options = { ...shaping, maxLength, batchTokens, accumulate, seed, purpose, signal };
   const { examples, statistics } = await runJob(inspectData(tokenizer, data, options), report);
   const example = examples[index];
   if (example === undefined) {
@@ -51,24 +61,27 @@ export async function inspectCommand(
       `Give a number from 0 to ${examples.length - 1}.`,
     );
   }
-  const shown: ShownExample = { tokens: example.tokens, targets: example.targets };
   const style =
     process.stdout.isTTY && !process.env["NO_COLOR"] && process.env["TERM"] !== "dumb" ? "colours" : "plain";
   print(describeStatistics(statistics, maxLength, accumulate));
-  const learnt = example.targets.filter((target) => target >= 0).length;
-  print(
-    `\nExample ${index} of ${examples.length}: ${describePlace(example.place)}, read as ${example.place.format}; ` +
-      `${example.tokens.length} tokens, ${learnt} learnt.\n`,
-  );
-  print(ids ? showTokens(tokenizer, shown, style) : showExample(tokenizer, shown, style));
+  const { place, parts } = example;
+  const where = `Example ${index} of ${examples.length}: ${describePlace(place)}, read as ${place.format}`;
+  for (const { name, example: part } of parts) {
+    const learnt = part.targets.filter((target) => target >= 0).length;
+    print(`\n${where}${name === "" ? "" : `, ${name}`}; ${part.tokens.length} tokens, ${learnt} learnt.\n`);
+    print(ids ? showTokens(tokenizer, part, style) : showExample(tokenizer, part, style));
+  }
   return {
     statistics,
     example: {
       index,
-      place: example.place,
-      tokens: [...example.tokens],
-      targets: [...example.targets],
-      text: tokenizer.decode(example.tokens, { controls: "write" }),
+      place,
+      parts: parts.map(({ name, example: { tokens, targets } }) => ({
+        ...(name !== "" && { name }),
+        tokens: [...tokens],
+        targets: [...targets],
+        text: tokenizer.decode(tokens, { controls: "write" }),
+      })),
     },
   };
 }

@@ -115,7 +115,16 @@ export async function* readPairs(
   sources: readonly DataSource[],
   options: ExampleOptions,
 ): Job<ExampleSet<EncodedPair>> {
-  return yield* encodeAll(yield* readRecords(sources, "pair", options), options, ({ record, place }, counts) => {
+  return yield* encodePairs(tokenizer, yield* readRecords(sources, "pair", options), options);
+}
+
+/** What `readPairs` makes of records that are read already. */
+export function encodePairs(
+  tokenizer: Tokenizer,
+  read: ReadResult<RecordsOf["pair"]>,
+  options: ExampleOptions,
+): Job<ExampleSet<EncodedPair>> {
+  return encodeAll(read, options, ({ record, place }, counts) => {
     const { prompt, tools } = record;
     const [chosen, rejected] = [record.chosen, record.rejected].map((answer) =>
       encodeAnswer(tokenizer, prompt, answer, tools, options),
@@ -139,7 +148,16 @@ export async function* readRatings(
   sources: readonly DataSource[],
   options: ExampleOptions,
 ): Job<ExampleSet<EncodedRating>> {
-  return yield* encodeAll(yield* readRecords(sources, "rated", options), options, ({ record, place }, counts) => {
+  return yield* encodeRatings(tokenizer, yield* readRecords(sources, "rated", options), options);
+}
+
+/** What `readRatings` makes of records that are read already. */
+export function encodeRatings(
+  tokenizer: Tokenizer,
+  read: ReadResult<RecordsOf["rated"]>,
+  options: ExampleOptions,
+): Job<ExampleSet<EncodedRating>> {
+  return encodeAll(read, options, ({ record, place }, counts) => {
     const example = encodeAnswer(tokenizer, record.prompt, record.answer, record.tools, options);
     if (example.tokens.length > options.maxLength) {
       counts.dropped++;
@@ -163,7 +181,16 @@ export async function* readPrompts(
   sources: readonly DataSource[],
   options: ExampleOptions,
 ): Job<ExampleSet<EncodedPrompt>> {
-  return yield* encodeAll(yield* readRecords(sources, "prompt", options), options, ({ record, place }, counts) => {
+  return yield* encodePrompts(tokenizer, yield* readRecords(sources, "prompt", options), options);
+}
+
+/** What `readPrompts` makes of records that are read already. */
+export function encodePrompts(
+  tokenizer: Tokenizer,
+  read: ReadResult<RecordsOf["prompt"]>,
+  options: ExampleOptions,
+): Job<ExampleSet<EncodedPrompt>> {
+  return encodeAll(read, options, ({ record, place }, counts) => {
     const tokens = encodePrompt(tokenizer, record.prompt, record.tools, options);
     if (tokens.length > options.maxLength) {
       counts.dropped++;

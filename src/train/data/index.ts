@@ -10,6 +10,9 @@ export {
 } from "./encode.ts";
 export {
   describePlace,
+  encodePairs,
+  encodePrompts,
+  encodeRatings,
   encodeRecords,
   lengthPolicies,
   readExamples,
@@ -26,7 +29,13 @@ export {
   type LengthPolicy,
   type TrainingExample,
 } from "./examples.ts";
-export { inspectData, type DataInspection, type DataStatistics, type InspectOptions } from "./inspect.ts";
+export {
+  inspectData,
+  type DataInspection,
+  type DataStatistics,
+  type InspectedItem,
+  type InspectOptions,
+} from "./inspect.ts";
 export { defineFormat, formatNames, RecordFault, type Format, type RawRecord } from "./format.ts";
 export {
   createPackedSampler,
@@ -37,6 +46,7 @@ export {
   type PackingReport,
 } from "./packing.ts";
 export { readRecords, type PlacedRecord, type ReadOptions, type ReadResult, type SourceReport } from "./read.ts";
+export { purposes } from "./record.ts";
 export type {
   DataSource,
   Dialogue,

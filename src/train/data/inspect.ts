@@ -3,13 +3,24 @@ import { hash } from "node:crypto";
 import { setImmediate } from "node:timers/promises";
 import { createNearDuplicates, scriptOf } from "../../corpus/index.ts";
 import type { Job } from "../../protocol/job.ts";
+import type { Message } from "../../protocol/message.ts";
 import type { Tokenizer } from "../../tokenizer/index.ts";
-import { encodeRecords, type ExampleOptions, type ExampleReport, type TrainingExample } from "./examples.ts";
-import { packingReport } from "./packing.ts";
+import type { Example } from "../sampler.ts";
+import {
+  encodePairs,
+  encodePrompts,
+  encodeRatings,
+  encodeRecords,
+  type ExampleOptions,
+  type ExampleReport,
+} from "./examples.ts";
+import { packEpoch } from "./packing.ts";
 import { readRecords } from "./read.ts";
-import type { DataSource, RecordPlace, RecordsOf } from "./record.ts";
+import type { DataSource, Purpose, RecordPlace, RecordsOf } from "./record.ts";
 
 export interface InspectOptions extends ExampleOptions {
+  /** What the data are for. Default "tune". */
+  purpose?: Purpose;
   /** Tokens of a batch, and batches of a step. */
   batchTokens: number;
   accumulate: number;
@@ -47,8 +58,14 @@ export interface DataStatistics extends ExampleReport {
   };
 }
 
+/** What lies together in a batch: an example, or the sides of a pair by name. */
+export interface InspectedItem {
+  place: RecordPlace;
+  parts: { name: string; example: Example }[];
+}
+
 export interface DataInspection {
-  examples: TrainingExample[];
+  examples: InspectedItem[];
   statistics: DataStatistics;
 }
 
@@ -62,27 +79,30 @@ export async function* inspectData(
   sources: readonly DataSource[],
   options: InspectOptions,
 ): Job<DataInspection> {
-  const read = yield* readRecords(sources, "tune", options);
-  const { examples, report } = yield* encodeRecords(tokenizer, read, options);
-  const lengths = Uint32Array.from(examples, ({ tokens }) => tokens.length).sort();
+  const { examples, report, asked } = yield* readFor(tokenizer, sources, options);
+  const sizes = examples.map(({ parts }) => parts.reduce((sum, { example }) => sum + example.tokens.length, 0));
+  const lengths = Uint32Array.from(sizes).sort();
   const quantile = (share: number): number =>
     lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))]!;
   /** By content, where it stands: what a weight repeats stands in the same place. */
   const seen = new Map<string, Set<RecordPlace>>();
   let repeatedExamples = 0;
   let emptyAnswers = 0;
-  for (const { tokens, targets, place } of examples) {
-    const key = hash("sha256", Buffer.concat([bytesOf(tokens), bytesOf(targets)]), "base64");
+  for (const { parts, place } of examples) {
+    const bytes = parts.flatMap(({ example: { tokens, targets } }) => [bytesOf(tokens), bytesOf(targets)]);
+    const key = hash("sha256", Buffer.concat(bytes), "base64");
     const places = seen.get(key);
     if (places === undefined) seen.set(key, new Set([place]));
     else if (!places.has(place)) {
       places.add(place);
       repeatedExamples++;
     }
-    if (isEmptyAnswer(tokenizer, targets)) emptyAnswers++;
+    const hasAnswer = options.purpose !== "prompt";
+    if (hasAnswer && parts.some(({ example }) => isEmptyAnswer(tokenizer, example.targets))) emptyAnswers++;
   }
-  const prompts = yield* findRepeatedPrompts(read.records, options.signal);
-  const { batches, padding } = packingReport(examples, { rows: options.batchTokens, seed: options.seed ?? 1 });
+  const prompts = yield* findRepeatedPrompts(asked, options.signal);
+  const rows = Math.max(options.batchTokens, lengths.at(-1)!);
+  const batches = packEpoch(sizes, { rows, seed: options.seed ?? 1 }, 0).length;
   return {
     examples,
     statistics: {
@@ -98,7 +118,11 @@ export async function* inspectData(
       trainedShare: report.trained / report.tokens,
       emptyAnswers,
       repeated: { examples: repeatedExamples, ...prompts },
-      epoch: { batches, steps: Math.ceil(batches / options.accumulate), padding },
+      epoch: {
+        batches,
+        steps: Math.ceil(batches / options.accumulate),
+        padding: 1 - report.tokens / (batches * rows),
+      },
     },
   };
 }
@@ -123,14 +147,83 @@ function histogramOf(sorted: Uint32Array): { upTo: number; count: number }[] {
   return counts.map((count, index) => ({ upTo: (index + 1) * step, count }));
 }
 
+/** What is asked where. */
+interface Asked {
+  text: string | undefined;
+  place: RecordPlace;
+}
+
+/** Reads data for what they are for. */
+async function* readFor(
+  tokenizer: Tokenizer,
+  sources: readonly DataSource[],
+  options: InspectOptions,
+): Job<{ examples: InspectedItem[]; report: ExampleReport; asked: Asked[] }> {
+  const { purpose = "tune" } = options;
+  const one = ({ place, ...example }: Example & { place: RecordPlace }, name: string): InspectedItem => ({
+    place,
+    parts: [{ name, example }],
+  });
+  switch (purpose) {
+    case "tune": {
+      const read = yield* readRecords(sources, purpose, options);
+      const { examples, report } = yield* encodeRecords(tokenizer, read, options);
+      return { examples: examples.map((each) => one(each, "")), report, asked: askedIn(read.records) };
+    }
+    case "pair": {
+      const read = yield* readRecords(sources, purpose, options);
+      const { examples, report } = yield* encodePairs(tokenizer, read, options);
+      const items = examples.map(({ place, chosen, rejected }) => ({
+        place,
+        parts: [
+          { name: "chosen", example: chosen },
+          { name: "rejected", example: rejected },
+        ],
+      }));
+      return { examples: items, report, asked: askedIn(read.records) };
+    }
+    case "rated": {
+      const read = yield* readRecords(sources, purpose, options);
+      const { examples, report } = yield* encodeRatings(tokenizer, read, options);
+      const items = examples.map((each) => one(each, each.desirable ? "a good answer" : "a bad answer"));
+      return { examples: items, report, asked: askedIn(read.records) };
+    }
+    case "prompt": {
+      const read = yield* readRecords(sources, purpose, options);
+      const { examples, report } = yield* encodePrompts(tokenizer, read, options);
+      const items = examples.map(({ tokens, place, record }) =>
+        one(
+          { tokens, targets: new Int32Array(tokens.length).fill(-1), place },
+          record.reference === undefined
+            ? "a prompt"
+            : `a prompt, to be answered by ${JSON.stringify(record.reference)}`,
+        ),
+      );
+      return { examples: items, report, asked: askedIn(read.records) };
+    }
+    default:
+      return purpose satisfies never;
+  }
+}
+
+function askedIn(records: readonly { record: RecordsOf[Purpose]; place: RecordPlace }[]): Asked[] {
+  return [...new Set(records)].map(({ record, place }) => ({ text: promptText(record), place }));
+}
+
 /** What is asked, without system texts, which all dialogues of a set may share; undefined for tokens. */
-function promptText(record: RecordsOf["tune"]): string | undefined {
+function promptText(record: RecordsOf[Purpose]): string | undefined {
+  const users = (messages: readonly Message[]): string =>
+    messages
+      .filter(({ role }) => role === "user")
+      .map(({ content }) => content)
+      .join("\n");
   switch (record.kind) {
     case "dialogue":
-      return record.messages
-        .filter(({ role }) => role === "user")
-        .map(({ content }) => content)
-        .join("\n");
+      return users(record.messages);
+    case "pair":
+    case "rated":
+    case "prompt":
+      return users(record.prompt);
     case "text":
       return record.text;
     case "tokens":
@@ -141,12 +234,12 @@ function promptText(record: RecordsOf["tune"]): string | undefined {
 }
 
 async function* findRepeatedPrompts(
-  records: readonly { record: RecordsOf["tune"]; place: RecordPlace }[],
+  asked: readonly Asked[],
   signal: AbortSignal | undefined,
 ): Job<Omit<DataStatistics["repeated"], "examples">> {
   const byText = new Map<string, { count: number; place: RecordPlace }>();
-  for (const { record, place } of new Set(records)) {
-    const text = promptText(record)?.trim();
+  for (const { text: written, place } of asked) {
+    const text = written?.trim();
     if (text === undefined || text === "") continue;
     const known = byText.get(text);
     if (known === undefined) byText.set(text, { count: 1, place });

@@ -1,4 +1,4 @@
-// What a record of training data is, whatever file and format it came from. Holds types alone.
+// What a record of training data is, whatever file and format it came from. Types, and the list of purposes.
 import type { Message, ToolDefinition } from "../../protocol/message.ts";
 
 /** A message of training data. */
@@ -61,15 +61,17 @@ export type TrainingRecord = Dialogue | PreferencePair | RatedAnswer | PromptRec
 export type RecordKind = TrainingRecord["kind"];
 
 /** What the data are read for. */
-export type Purpose =
+export const purposes = [
   /** Dialogues, texts and tokens: fine-tuning and continued pre-training. */
-  | "tune"
+  "tune",
   /** Preference pairs. */
-  | "pair"
+  "pair",
   /** Rated answers. */
-  | "rated"
+  "rated",
   /** Prompts. */
-  | "prompt";
+  "prompt",
+] as const;
+export type Purpose = (typeof purposes)[number];
 
 /** The kinds of records that each purpose takes. */
 export interface RecordsOf {
