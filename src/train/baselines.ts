@@ -8,6 +8,11 @@ export interface Baselines {
   trigram: number;
 }
 
+/** Counts take up to 50 bytes a token; they are given back when they are disposed of. */
+export interface Ngrams extends Disposable {
+  score(documents: Documents): Baselines;
+}
+
 type Documents = Iterable<ArrayLike<number>>;
 
 /**
@@ -18,7 +23,7 @@ type Documents = Iterable<ArrayLike<number>>;
  *   the counts of counts, and gamma makes each distribution sum to one.
  * Scores are NaN where no document has two tokens.
  */
-export function countNgrams(train: Documents, vocabSize: number): { score(documents: Documents): Baselines } {
+export function countNgrams(train: Documents, vocabSize: number): Ngrams {
   const counts = countDocuments(train, vocabSize);
   const model = smooth(counts, vocabSize);
   return {
@@ -38,6 +43,10 @@ export function countNgrams(train: Documents, vocabSize: number): { score(docume
         }
       }
       return { unigram: unigram / tokens, trigram: trigram / tokens };
+    },
+    [Symbol.dispose]() {
+      const { bigrams, trigrams, suffixes, seen } = counts;
+      for (const each of [bigrams, trigrams, suffixes, seen]) each.release();
     },
   };
 }
@@ -146,7 +155,7 @@ function createLevel(contexts: number) {
   };
 }
 
-interface PairTable {
+interface PairTable extends Releasable {
   readonly size: number;
   /** The entry of a pair, which is added where it is new. Entries are numbered from 0 as they come. */
   add(left: number, right: number): number;
@@ -190,7 +199,9 @@ function createPairTable(): PairTable {
       rights.set(size, right);
       place(left, right, size++);
       if (size * 8 > slots.length) {
-        slots = new Int32Array(slots.length * 2);
+        const { length } = slots;
+        slots.buffer.transfer(0);
+        slots = new Int32Array(length * 2);
         for (let entry = 0; entry < size; entry++) place(lefts.get(entry), rights.get(entry), entry);
       }
       return size - 1;
@@ -198,10 +209,20 @@ function createPairTable(): PairTable {
     find: (left, right) => slots[find(left, right) + 2]! - 1,
     left: (entry) => lefts.get(entry),
     right: (entry) => rights.get(entry),
+    release() {
+      slots.buffer.transfer(0);
+      lefts.release();
+      rights.release();
+    },
   };
 }
 
-interface GrowingInts {
+/** What gives its memory back at once: the collector would let the next stage of a run grow beside it. */
+interface Releasable {
+  release(): void;
+}
+
+interface GrowingInts extends Releasable {
   get(index: number): number;
   set(index: number, value: number): void;
 }
@@ -215,9 +236,11 @@ function createGrowingInts(): GrowingInts {
       if (index >= values.length) {
         const larger = new Int32Array(values.length * 2);
         larger.set(values);
+        values.buffer.transfer(0);
         values = larger;
       }
       values[index] = value;
     },
+    release: () => void values.buffer.transfer(0),
   };
 }

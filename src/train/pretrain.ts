@@ -113,7 +113,7 @@ export interface PretrainResult {
 const watchedMost = 4;
 /** Of `minutes`, what the steps may take; the rest is for baselines, validation and snapshots. */
 const stepShare = 0.88;
-/** Tokens that the counting models are fitted to, at most: they take up to 100 bytes each. */
+/** Tokens that the counting models are fitted to, at most: they take up to 50 bytes each. */
 const mostCountedTokens = 4_000_000;
 
 /** Trains; under mpirun or srun on all ranks together, of which the first alone writes. */
@@ -333,7 +333,7 @@ function fitBaselines({ list }: OpenSources, vocabSize: number): Baselines {
   function* counted() {
     for (const { share, train: documents } of list) yield* documentsOf(documents, share * mostCountedTokens);
   }
-  const ngrams = countNgrams(counted(), vocabSize);
+  using ngrams = countNgrams(counted(), vocabSize);
   const total: Baselines = { unigram: 0, trigram: 0 };
   for (const { share, validation } of list) {
     const { unigram, trigram } = ngrams.score(documentsOf(validation, share * mostCountedTokens));
