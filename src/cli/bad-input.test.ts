@@ -214,7 +214,7 @@ test("files for directories, directories of another kind, and what is not there"
   await refused(["tokenize", raw, "--out", place("none")], 3, /no finished corpus directory/);
   await refused(["pretrain", corpus, "--out", place("none"), "--steps", "1"], 3, /of kind "corpus", expected "tokens"/);
   await refused(["quantize", base, "--out", place("none"), "--tokens", raw], 3, /has no validation-00000\.bin/);
-  await refused(["finetune", base, "--data", corpus, "--out", place("none"), "--steps", "1"], 3, /no such file/);
+  await refused(["finetune", base, "--data", raw + "-none", "--out", place("none"), "--steps", "1"], 3, /no such file/);
   await refused(["show", place("nowhere")], 3, /nowhere is no directory/);
   await refused(["show"], 2, /expected 1 argument/);
   await refused(["shwo"], 2, /did you mean show\?/);

@@ -5,9 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { importConfig } from "./index.ts";
-import { readLlamaFactory } from "./llama-factory.ts";
 import { isDict, nameOf, readPython, type PythonValue } from "./python.ts";
-import { readXtuner } from "./xtuner.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "lianlu-import-config-"));
 after(() => rmSync(directory, { recursive: true }));
@@ -305,15 +303,14 @@ test("preferences: objectives with their numbers, pairs that hold both sides", (
     .replace("type=SupervisedFinetune", "type=DPO, loss_type='robust', beta=loss_beta, label_smoothing=0.1")
     .replace("max_epochs = 3", "max_epochs = 3\nloss_beta = 0.2\nmax_packed_length = max_length * 2")
     .replace("dataset_map_fn=oasst1_map_fn", "dataset_map_fn=orpo_dpo_mix_40k_map_fn");
-  const { draft, notes } = readXtuner(dpo, "dpo.py");
+  const { draft, notes } = importConfig(write("dpo.py", dpo));
   assert.equal(draft.kind, "prefer");
   assert.deepEqual(draft.objective, { kind: "dpo", loss: "robust", beta: 0.2, labelSmoothing: 0.1 });
   assert.deepEqual(draft.data, [{ path: "hf:owner/dialogues" }]);
   assert.deepEqual([draft.batchTokens, draft.examples.tooLong], [8192, "drop"]);
   assert.ok(!notes.some(({ name }) => name === "dataset_map_fn"));
   const factory = (stage: string): unknown =>
-    readLlamaFactory(llamaFactory.replace("stage: sft", stage), join(directory, "factory/examples/x.yaml")).draft
-      .objective;
+    importConfig(write("factory/examples/x.yaml", llamaFactory.replace("stage: sft", stage))).draft.objective;
   assert.deepEqual(factory("stage: dpo\npref_beta: 0.2\npref_loss: ipo"), {
     kind: "dpo",
     loss: "ipo",

@@ -175,6 +175,9 @@ test("directories: what our own verbs write, else every file of data", async () 
   write("set/.hidden/x.jsonl", lines(pair("hidden")));
   write("set/README.md", "no data");
   assert.deepEqual(questions(await get(join(directory, "set"))), ["a", "b"]);
+  write("corpus/documents-00000.jsonl", lines({ id: "1", text: "a document", meta: {} }));
+  write("corpus/dropped.jsonl", lines({ id: "2", rule: "length" }));
+  assert.deepEqual(questions(await get(join(directory, "corpus"))), ["text"]);
   mkdirSync(join(directory, "nothing"));
   await assert.rejects(get(join(directory, "nothing")), { kind: "input", message: /no training data in it/ });
   await assert.rejects(get(join(directory, "absent")), { kind: "input", message: /there is no such file/ });

@@ -11,6 +11,8 @@ const hubPrefix = "hf:";
 
 /** What the verbs that make dialogues write into their directories. */
 const ownFiles = ["instructions.jsonl", "accepted.jsonl"];
+/** And what the verb that makes a corpus does, beside the records of what it left out. */
+const corpusFile = /^documents-\d{5}\.jsonl$/;
 /** Descriptions of data, which are none. */
 const descriptions = /^(?:manifest|dataset_infos?|package(?:-lock)?|tsconfig|config|metadata|.*[_.-]stats)\.json$/;
 
@@ -69,10 +71,13 @@ export async function* locateFiles(
   const own = ownFiles.map((name) => join(path, name)).find((each) => existsSync(each));
   if (own !== undefined) return [{ name: own, path: own }];
   const names = readdirSync(path, { recursive: true, encoding: "utf8" }).sort();
-  const files = names.filter((name) => isData(name) && statSync(join(path, name)).isFile());
+  const documents = names.filter((name) => corpusFile.test(name));
+  const files = documents.length > 0 ? documents : names.filter((name) => isData(name) && isFile(join(path, name)));
   if (files.length === 0) throw nothingIn(path);
   return files.map((name) => ({ name: join(path, name), path: join(path, name) }));
 }
+
+const isFile = (path: string): boolean => statSync(path).isFile();
 
 function isData(path: string): boolean {
   const isHidden = path.split("/").some((part) => part.startsWith("."));
