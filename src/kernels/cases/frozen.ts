@@ -23,7 +23,7 @@ const plainShapes: readonly Shape[] = [
   [6, 65, 288],
   [17, 70, 1100],
   [9, 1100, 70],
-  [40, 1024, 512],
+  [20, 300, 512],
   [3, 2100, 33],
   [3, 33, 2100],
 ];
@@ -31,9 +31,8 @@ const plainShapes: readonly Shape[] = [
 const wideShapes: readonly Shape[] = [
   [3, 5, 0],
   [1, 1, 256],
-  [5, 33, 768],
-  [21, 70, 1280],
-  [18, 1030, 512],
+  [5, 33, 512],
+  [17, 35, 1280],
 ];
 
 /** A weight of any bytes, with scales of a few tenths. */
@@ -162,6 +161,7 @@ export const frozenCases: CaseFamily = {
       ...wideShapes.flatMap((shape) => (["nt", "nn"] as const).map((form) => product(shape, scheme, form))),
     ]),
     ...(["nt", "nn"] as const).map((form) => product([7, 50, 1120], "q8_0", form)),
+    ...(["nt", "nn"] as const).map((form) => product([18, 1030, 512], "q4_k", form)),
   ],
   refusals: [
     refuse("an unknown scheme", /weight.scheme is 'nf5', expected one of: nf4, f32/, (kernels) =>
