@@ -30,17 +30,19 @@ export const dynamicMap = Float32Array.from(
   [
     0,
     1,
-    ...[1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1].map((power, i) => {
-      const parts = 2 ** i;
-      const step = fround((1 - fround(0.1)) / parts);
-      const bound = (j: number) =>
-        fround(j < Math.floor((parts + 1) / 2) ? fround(0.1) + step * j : 1 - step * (parts - j));
-      return Array.from({ length: parts }, (_, j) => {
-        const middle = fround(fround(bound(j) + bound(j + 1)) / 2);
-        const number = fround(fround(power) * middle);
-        return [number, -number];
-      });
-    }).flat(2),
+    ...[1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1]
+      .map((power, i) => {
+        const parts = 2 ** i;
+        const step = fround((1 - fround(0.1)) / parts);
+        const bound = (j: number) =>
+          fround(j < Math.floor((parts + 1) / 2) ? fround(0.1) + step * j : 1 - step * (parts - j));
+        return Array.from({ length: parts }, (_, j) => {
+          const middle = fround(fround(bound(j) + bound(j + 1)) / 2);
+          const number = fround(fround(power) * middle);
+          return [number, -number];
+        });
+      })
+      .flat(2),
   ].sort((a, b) => a - b),
 );
 
