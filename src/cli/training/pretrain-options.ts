@@ -109,13 +109,15 @@ export function readShape(options: OptionValues<typeof shapeOptions & typeof bat
       ? { ...settings, model, peak: undefined }
       : { ...settings, ...settingsOfDepth(options.depth) };
   const length = options.length ?? usual.length;
+  const heads = options.heads ?? usual.model.heads;
+  const kvHeads = heads % usual.model.kvHeads === 0 ? usual.model.kvHeads : heads;
   return {
     model: {
       family: options.family ?? usual.model.family,
       hiddenSize: options.hidden ?? usual.model.hiddenSize,
       layers: options.layers ?? usual.model.layers,
-      heads: options.heads ?? usual.model.heads,
-      kvHeads: options.kvHeads ?? usual.model.kvHeads,
+      heads,
+      kvHeads: options.kvHeads ?? kvHeads,
       intermediateSize: options.intermediate ?? usual.model.intermediateSize,
       ...(options.headDim !== undefined && { headDim: options.headDim }),
       ...(options.tieEmbeddings && { tieEmbeddings: true }),

@@ -95,7 +95,9 @@ export function checkTraining({ refusal }: TrainingPlan): void {
 export function planTrainingSpeed(shape: TrainingShape): TrainingSpeed {
   const { shadow, pass, update, validation } = runShadow(loadKernels(), shape);
   using replay = createReplay(shadow);
-  const stepSeconds = (shape.accumulate * replay.milliseconds(pass) + replay.milliseconds(update)) / 1000;
+  // Ranks share the batches of a step.
+  const passes = Math.ceil(shape.accumulate / (shape.ranks?.size ?? 1));
+  const stepSeconds = (passes * replay.milliseconds(pass) + replay.milliseconds(update)) / 1000;
   return {
     threads: machine().threads,
     stepSeconds,
