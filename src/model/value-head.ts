@@ -45,6 +45,8 @@ export function rewardConfigFields(config: DecoderConfig, rewardTokenId: number)
   return {
     ...shared,
     architectures: [architecture!.replace(/ForCausalLM$/, "ForSequenceClassification")],
+    // transformers reads the reward at the last token that is no padding.
+    ...(config.padTokenId === rewardTokenId && { pad_token_id: null }),
     id2label: { 0: "reward" },
     label2id: { reward: 0 },
   };

@@ -10,7 +10,7 @@ for (const [more, expected] of [
   [["--loss", "focal"], /--loss focal is no loss of dpo.*Expected one of: sigmoid, robust/s],
   [["--method", "kto", "--label-smoothing", "0.1"], /--label-smoothing has no meaning for kto; it is for dpo/],
   [["--verifier", "number"], /--verifier has no meaning for dpo/],
-  [["--method", "grpo", "--verifier", "numbers"], /no verifier "numbers".*exact, format, json, number/s],
+  [["--method", "grpo", "--verifier", "numbers"], /no verifier "numbers".*exact, format, json, number, reward/s],
 ] as const) {
   test(more.join(" "), async () => {
     const { code, errors } = await run([...words, ...more]);

@@ -12,6 +12,7 @@ import { runJob } from "../../protocol/job.ts";
 import { createTape, randomBits, randomNormal, tensor, type Tape, type Tensor } from "../../tensor/index.ts";
 import type { Objective } from "../objective.ts";
 import type { Example } from "../sampler.ts";
+import { answerLogprobs, sumSequences, withoutTraining } from "./logprobs.ts";
 import { dpoLosses } from "./losses/dpo.ts";
 import { createGroupSampler, groupLength, placeGroups, type Group } from "./packing.ts";
 import { dpo, orpo } from "./pairs.ts";
@@ -127,6 +128,27 @@ test("packed equals apart, in loss and gradient", () => {
   const joined = placeGroups(pairs, all, walk);
   joined.batch.starts.fill(0);
   assert.ok(Math.abs(objective.run(tape, joined, 0).loss - packed.loss) > 1e-6);
+});
+
+test("what else lies in a batch changes no bit of a pair; buffers do not grow from epoch to epoch", () => {
+  const kernels = loadKernels();
+  const decoder = initializeDecoder(kernels, config, 1);
+  makeTrainable(kernels, namedTensors(decoder).values());
+  using tape = createTape(kernels, { recording: true });
+  const sumsOf = (groups: readonly number[]): number[] => {
+    const batch = placeGroups(pairs, groups, walk);
+    return withoutTraining(tape, () => [...sumSequences(answerLogprobs(tape, decoder, batch, false))]);
+  };
+  const together = sumsOf(all);
+  assert.deepEqual(sumsOf([2]), together.slice(4));
+  assert.deepEqual(sumsOf([1, 0]), [...together.slice(2, 4), ...together.slice(0, 2)]);
+
+  const objective = dpo({ decoder, pairs, reference, ...walk }, { loss: "sigmoid", beta: 0.1, labelSmoothing: 0 });
+  const epoch = (): number => {
+    for (const groups of [[0], [1], [2], [0, 1], all]) objective.run(tape, placeGroups(pairs, groups, walk), 1);
+    return tape.bytes;
+  };
+  assert.equal(epoch(), epoch());
 });
 
 test("the reference is that of the model as it is, kept by its key, and makes a margin of zero", async () => {

@@ -12,6 +12,7 @@ import { runJob } from "../../protocol/job.ts";
 import { createByteLevelTokenizer, saveTokenizer, trainBpe } from "../../tokenizer/index.ts";
 import { prefer, preferenceObjectives, type PreferOptions } from "./prefer.ts";
 import { loadRewardModel, scoreAnswers } from "./reward-model.ts";
+import { judgeAnswer, loadVerifier } from "./verifier.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "lianlu-prefer-"));
 after(() => rmSync(directory, { recursive: true }));
@@ -128,6 +129,9 @@ test("a reward model ranks answers; loaded again it gives the rewards that train
   const [alone] = scoreAnswers(model, [[...question("sky"), answer("it is blue")]]);
   assert.equal(alone, scores[0], "a reward does not depend on what else is scored");
   assert.throws(() => loadRewardModel(base, loadKernels()), /no reward model/);
+  const input = { prompt: question("sky"), answer: "it is blue", reference: undefined, fields: {} };
+  const judged = await judgeAnswer([await loadVerifier(`2*reward:${out}`)], input);
+  assert.equal(judged.reward, 2 * scores[0]!);
 });
 
 test("a run that was stopped goes on to the same bytes", async () => {

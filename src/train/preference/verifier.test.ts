@@ -15,7 +15,7 @@ async function rewardOf(text: string, answer: string, reference?: string): Promi
 }
 
 test("built-in verifiers", async () => {
-  assert.deepEqual(verifierNames(), ["exact", "format", "json", "number"]);
+  assert.deepEqual(verifierNames(), ["exact", "format", "json", "number", "reward"]);
   assert.equal(await rewardOf("number", "so it is 1,234.", "She has #### 1234"), 1);
   assert.equal(await rewardOf("number", "-3 or 4", "3"), 0);
   assert.equal(await rewardOf("number", "none", "none"), 0);
@@ -36,6 +36,8 @@ test("a file of one's own, and what is refused", async () => {
   await assert.rejects(loadVerifier("numbers"), /no verifier "numbers"/);
   await assert.rejects(loadVerifier("format"), /regular expression/);
   await assert.rejects(loadVerifier("format:("), /Invalid regular expression/);
+  await assert.rejects(loadVerifier("reward"), /needs the directory/);
+  await assert.rejects(loadVerifier(`reward:${directory}`), /no config.json/);
   const nan = join(directory, "nan.ts");
   writeFileSync(nan, "export default { summary: '', verify: () => NaN };");
   await assert.rejects(rewardOf(nan, ""), /gave NaN/);
