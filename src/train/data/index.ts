@@ -41,6 +41,7 @@ export {
   createPackedSampler,
   packedBatches,
   packingReport,
+  type PackedExample,
   type PackedState,
   type PackingOptions,
   type PackingReport,
@@ -61,4 +62,4 @@ export type {
   TokenRecord,
   TrainingRecord,
 } from "./record.ts";
-export { parseDataSource } from "./sources.ts";
+export { parseDataSource, sourceNames } from "./sources.ts";

@@ -70,6 +70,16 @@ test("a walk goes on from any place as it would have", () => {
   );
 });
 
+test("rows know their source where there are several", () => {
+  const mixed = examples.map((example, index) => ({ ...example, source: index % 3 }));
+  for (const { ids, starts, sources } of packedBatches(mixed, options)) {
+    for (const [row, id] of ids.entries()) {
+      if (id > 0) assert.equal(sources?.[row], (id - 1) % 3, `row ${row} from ${starts[row]}`);
+    }
+  }
+  assert.equal(packedBatches(examples, options)[0]!.sources, undefined);
+});
+
 test("a batch may have room for more than the longest example, and more than there is", () => {
   const lengths = [3, 5, 2];
   assert.deepEqual(

@@ -4,6 +4,9 @@ import { randomPermutation } from "../../tensor/index.ts";
 import { createBatch, placeDocument, type Batch } from "../batch.ts";
 import type { Example, Sampler } from "../sampler.ts";
 
+/** An example, and which source it is from where there are several. */
+export type PackedExample = Example & { source?: number };
+
 export interface PackingOptions {
   /** Tokens of a batch; no example is longer. */
   rows: number;
@@ -75,7 +78,7 @@ export function packEpoch(
 
 /** An endless walk through the batches of one epoch after another. */
 export function createPackedSampler(
-  examples: readonly Example[],
+  examples: readonly PackedExample[],
   options: PackingOptions,
   from: PackedState = { epoch: 0, index: 0 },
 ): Sampler<Batch, PackedState> {
@@ -99,7 +102,7 @@ export function createPackedSampler(
 }
 
 /** Every example once, in batches: for validation. */
-export function packedBatches(examples: readonly Example[], options: PackingOptions): Batch[] {
+export function packedBatches(examples: readonly PackedExample[], options: PackingOptions): Batch[] {
   return packEpoch(lengthsOf(examples), options, 0).map((batch) => layOut(examples, batch, options));
 }
 
@@ -112,24 +115,34 @@ export interface PackingReport {
 }
 
 /** How well examples pack, without laying out a batch. */
-export function packingReport(examples: readonly Example[], options: Omit<PackingOptions, "padId">): PackingReport {
+export function packingReport(
+  examples: readonly PackedExample[],
+  options: Omit<PackingOptions, "padId">,
+): PackingReport {
   const lengths = lengthsOf(examples);
   const batches = packEpoch(lengths, options, 0).length;
   const tokens = lengths.reduce((sum, length) => sum + length, 0);
   return { batches, tokens, padding: batches === 0 ? 0 : 1 - tokens / (batches * options.rows) };
 }
 
-function lengthsOf(examples: readonly Example[]): number[] {
+function lengthsOf(examples: readonly PackedExample[]): number[] {
   return examples.map(({ tokens }) => tokens.length);
 }
 
-function layOut(examples: readonly Example[], indices: readonly number[], { rows, padId }: PackingOptions): Batch {
+function layOut(
+  examples: readonly PackedExample[],
+  indices: readonly number[],
+  { rows, padId }: PackingOptions,
+): Batch {
   const batch = createBatch(rows, padId);
+  const sources = new Uint8Array(rows);
   let row = 0;
   for (const index of indices) {
-    const { tokens, targets } = examples[index]!;
+    const { tokens, targets, source = 0 } = examples[index]!;
     placeDocument(batch, row, tokens, targets);
+    sources.fill(source, row, row + tokens.length);
     row += tokens.length;
   }
-  return batch;
+  // A batch of the first source alone needs no list of them.
+  return sources.some((source) => source > 0) ? { ...batch, sources } : batch;
 }

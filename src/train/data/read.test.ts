@@ -11,7 +11,7 @@ import { gzipSync } from "node:zlib";
 import { runJob, type JobEvent } from "../../protocol/job.ts";
 import { readRecords, type ReadOptions } from "./read.ts";
 import type { DataSource, Purpose } from "./record.ts";
-import { chooseFiles, parseDataSource } from "./sources.ts";
+import { chooseFiles, parseDataSource, sourceNames } from "./sources.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "lianlu-data-"));
 after(() => rmSync(directory, { recursive: true }));
@@ -182,6 +182,11 @@ test("directories: what our own verbs write, else every file of data", async () 
   await assert.rejects(get(join(directory, "nothing")), { kind: "input", message: /no training data in it/ });
   await assert.rejects(get(join(directory, "absent")), { kind: "input", message: /there is no such file/ });
   await assert.rejects(get([]), { kind: "usage" });
+});
+
+test("sources have short names, each its own", () => {
+  const paths = ["a/chats.jsonl", "b/chats.json.gz", "hf:owner/set", "dir/", "hf:owner/set/data/train-0.parquet"];
+  assert.deepEqual(sourceNames(paths.map((path) => ({ path }))), ["chats", "chats-2", "set", "dir", "train-0"]);
 });
 
 test("of a repository: one file, a folder, a pattern, or its training split", () => {

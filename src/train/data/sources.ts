@@ -36,6 +36,21 @@ export function parseDataSource(text: string): DataSource {
   return number.includes(".") ? { path, weight: value } : { path, limit: value };
 }
 
+/** Short names of sources, each its own: the last part of a path without its ending. */
+export function sourceNames(sources: readonly DataSource[]): string[] {
+  const counts = new Map<string, number>();
+  return sources.map(({ path }) => {
+    const last = path
+      .replace(/[\\/]+$/, "")
+      .split(/[\\/]/)
+      .at(-1)!;
+    const name = last.replace(/(?:\.(?:jsonl?|ndjson|parquet|txt|md|bin))?(?:\.gz)?$/, "") || last;
+    const count = (counts.get(name) ?? 0) + 1;
+    counts.set(name, count);
+    return count === 1 ? name : `${name}-${count}`;
+  });
+}
+
 export interface LocatedFile {
   /** How it is named to people. */
   name: string;
