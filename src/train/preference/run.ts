@@ -7,7 +7,6 @@ import { createTape, randomPermutation, type Tape, type Tensor } from "../../ten
 import { describeTuned, hashInputs, openTuned, type TunedModel, type TuningPlaces } from "../tuning.ts";
 import type { DataSource } from "../data/index.ts";
 import { finetuneDefaults, tuningShape, type FinetuneSettings } from "../finetune.ts";
-import { flopsPerToken } from "../flops.ts";
 import type { Hook } from "../hooks.ts";
 import type { Objective } from "../objective.ts";
 import { createOptimizer } from "../optimizer.ts";
@@ -105,14 +104,8 @@ export interface OpenPlace {
 
 /** Options that say where things are and how a run is watched by its caller, not what comes out. */
 const unshaping: ReadonlySet<string> = new Set([
-  "model",
-  "data",
-  "validation",
-  "out",
-  "merged",
-  "until",
-  "hooks",
-  "signal",
+  ...["model", "data", "validation", "out", "merged", "until", "hooks", "signal"],
+  ...["webhook", "tensorboard", "keepSaves"],
 ]);
 
 /** Opens the directory of a run. `more` are settings of its own. */
@@ -157,7 +150,7 @@ export interface RunParts<B> {
 export async function* runPreference<B>(parts: RunParts<B>): Job<PreferenceResult> {
   const { options, open, place, tape, objective, validation, more = [], counts } = parts;
   const { until, hooks, signal, accumulate } = options;
-  const { kernels, ranks, tuned, longest } = open;
+  const { kernels, ranks, tuned } = open;
   const { run } = place;
   for (const text of run.notes) yield { type: "note", text };
   const trained = [...tuned.trained, ...more];
@@ -197,7 +190,6 @@ export async function* runPreference<B>(parts: RunParts<B>): Job<PreferenceResul
     ranks,
     validation,
     workDirectory: run.path,
-    flopsPerToken: flopsPerToken(tuned.decoder.config, longest, { frozen: options.method === "lora" }),
     hooks: hooks?.(tuned, run.path) ?? [],
     onSave: async (step, reason) => {
       if (reason !== "end") await parts.onSave?.(step);

@@ -41,4 +41,7 @@ test("a file of one's own, and what is refused", async () => {
   const nan = join(directory, "nan.ts");
   writeFileSync(nan, "export default { summary: '', verify: () => NaN };");
   await assert.rejects(rewardOf(nan, ""), /gave NaN/);
+  const throwing = join(directory, "throwing.ts");
+  writeFileSync(throwing, "export default { summary: '', verify: ({ reference }) => reference.length };");
+  await assert.rejects(rewardOf(throwing, "x"), /throwing.ts failed at the answer "x"/);
 });

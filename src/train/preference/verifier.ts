@@ -103,7 +103,14 @@ export async function judgeAnswer(
   const parts: Record<string, number> = {};
   let reward = 0;
   for (const { name, weight, argument, verifier } of chosen) {
-    const given = await verifier.verify({ ...input, argument });
+    let given: number;
+    try {
+      given = await verifier.verify({ ...input, argument });
+    } catch (cause) {
+      if (cause instanceof Failure) throw cause;
+      const what = `The verifier ${name} failed at the answer ${JSON.stringify(input.answer.slice(0, 80))}`;
+      throw new Failure("input", `${what}: ${(cause as Error).message}.`, "Mend the verifier.", { cause });
+    }
     if (!Number.isFinite(given)) {
       throw new Failure(
         "numeric",
