@@ -12,8 +12,9 @@ import { actionOn, worthNaming, type Anomaly, type AnomalyAction } from "./watch
 import { openMeters, silentMeters, type Meters } from "./watch/meters.ts";
 import type { WebhookEvent } from "./watch/webhook.ts";
 
-/** Returns to one snapshot before the run is stopped after all. */
+/** Returns to one snapshot, and steps left out in a row, before the run is stopped after all. */
 const mostRollbacks = 3;
+const mostSkipped = 8;
 
 /** Tells whoever is told from afar; what it yields are its own troubles. */
 export type Tell = (event: WebhookEvent) => AsyncGenerator<JobEvent, void>;
@@ -70,6 +71,15 @@ export async function openRun<B>(options: TrainerOptions<B>, tell: Tell): Promis
   if (found) notes.push(`Going on from step ${found.step} of ${schedule.totalSteps}.`);
   let savedStep = found?.step;
 
+  /** A sentence where it was done as often as it may be. */
+  const wasTried = (action: AnomalyAction): string | undefined => {
+    if (action === "rollback" && state.rollbacks === mostRollbacks) {
+      return `The run went back to step ${savedStep} ${mostRollbacks} times before.`;
+    }
+    if (action === "skip" && state.skipped === mostSkipped) return `${mostSkipped} steps before it were left out.`;
+    return undefined;
+  };
+
   const run: TrainingRun<B> = {
     state,
     sampler,
@@ -96,25 +106,25 @@ export async function openRun<B>(options: TrainerOptions<B>, tell: Tell): Promis
       return writes ? snapshots.newestFile : undefined;
     },
     async *answer(anomaly, brokenTensor) {
-      const action = actionOn(anomaly, onAnomaly, brokenTensor !== undefined);
+      const wanted = actionOn(anomaly, onAnomaly, brokenTensor !== undefined);
+      const tried = wasTried(wanted);
+      const action = tried === undefined ? wanted : "stop";
       if (action === "note" && !worthNaming(state.detector, anomaly)) return action;
       const { step, kind, message, reason, figures } = anomaly;
       meters.anomaly({ step, kind, action, message, figures });
       state.anomalies++;
       yield* tell({ event: "anomaly", step, kind, action, message, reason, figures });
-      if (action === "stop") throw await run.failureOf(anomaly);
+      if (action === "stop") throw await run.failureOf(anomaly, tried);
       yield { type: "note", text: `${message} ${action === "note" ? reason : whatIsDone[action]}` };
       return action;
     },
     async rollBack(anomaly) {
-      if (state.rollbacks === mostRollbacks) {
-        throw await run.failureOf(anomaly, `It went back to step ${savedStep} ${mostRollbacks} times before.`);
-      }
       await run.flush();
       const back = await snapshots.load("turns");
       if (back === undefined) throw await run.failureOf(anomaly);
       const { batches, anomalies, rollbacks } = state;
       Object.assign(state, back, { sampler: sampler.state, batches, anomalies, rollbacks: rollbacks + 1 });
+      savedStep = state.step;
       meters.backTo(state.step);
     },
     async failureOf({ message, reason }, more) {

@@ -157,7 +157,7 @@ test("rollback: weights and rows are those of the newest snapshot, and the data 
 test("rollback ends after three returns to one snapshot, and before the first snapshot it is to the start", async () => {
   const { error } = await run({ onAnomaly: "rollback", faults: { 4: "nan", 5: "nan", 6: "nan", 7: "nan" } });
   assert.ok(error instanceof Failure && error.kind === "numeric");
-  assert.match(error.message, /^Step 1: the loss is NaN.* It went back to step 0 3 times before\.$/);
+  assert.match(error.message, /^Step 1: the loss is NaN.* The run went back to step 0 3 times before\.$/);
   const once = await run({ onAnomaly: "rollback", faults: { 4: "nan" } });
   assert.equal(once.result!.steps, 60);
 });
@@ -165,7 +165,7 @@ test("rollback ends after three returns to one snapshot, and before the first sn
 test("skip ends after many in a row; stop ends at the first; without a policy a spike is only named", async () => {
   const all = Object.fromEntries(Array.from({ length: 60 }, (_, n) => [n, n >= 25 ? ("nan" as const) : undefined]));
   const skipped = await run({ onAnomaly: "skip", faults: all });
-  assert.match((skipped.error as Error).message, /It is the last of 9 steps in a row that were left out\./);
+  assert.match((skipped.error as Error).message, /8 steps before it were left out\.$/);
   const stopped = await run({ onAnomaly: "stop", faults: { 40: "spike" } });
   assert.match((stopped.error as Error).message, /^Step 41: the loss is/);
   const named = await run({ faults: { 40: "spike" }, steps: 41 });

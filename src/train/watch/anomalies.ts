@@ -59,7 +59,7 @@ const leastSteps = 20;
 const lossDeviations = 10;
 const gradientDeviations = 25;
 /** A deviation is at least this share of the median: a quiet run has no spikes for that. */
-const leastDeviation = { loss: 0.02, gradient: 0.1 };
+const leastDeviation = { loss: 0.02, gradient: 0.4 };
 /** Validations without improvement that are called a stall. */
 const stallValidations = 10;
 /** Median absolute deviation to standard deviation, of normal numbers. */
