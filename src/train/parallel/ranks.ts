@@ -130,8 +130,8 @@ function watchExchange({ messages }: Ranks): { step(number: number): void; descr
       const share = (from: number, to: number): string => `${((100 * (to - from)) / seconds).toFixed(1)}%`;
       const sent = (last.bytesSent - first.bytesSent) / (last.number - first.number) / 1e6;
       return (
-        `The exchange: rank 0 sent ${sent.toFixed(3)} MB a step; exchanges were under way for ` +
-        `${share(first.busySeconds, last.busySeconds)} of the time, and training waited ${share(first.waitedSeconds, last.waitedSeconds)} of it.`
+        `The exchange: rank 0 sent ${sent.toFixed(3)} MB a step. Exchanges were under way for ` +
+        `${share(first.busySeconds, last.busySeconds)} of the time; ${share(first.waitedSeconds, last.waitedSeconds)} of the time was spent waiting for them.`
       );
     },
   };
