@@ -5,11 +5,10 @@ import type { Job } from "../protocol/job.ts";
 import { createTape, randomPermutation } from "../tensor/index.ts";
 import { tokenizerOf } from "../tokenizer/index.ts";
 import { meanLength, type Batch } from "./batch.ts";
-import { readExamples, type DataSource, type ExampleOptions, type ExampleReport } from "./data/index.ts";
+import { readExamples, sourceNames, type DataSource, type ExampleOptions, type ExampleReport } from "./data/index.ts";
 import { createPackedSampler, packedBatches, packingReport, type PackedState } from "./data/packing.ts";
 import { flopsPerToken } from "./flops.ts";
 import type { Hook } from "./hooks.ts";
-import { nextToken } from "./objective.ts";
 import { createOptimizer, type OptimizerSettings } from "./optimizer.ts";
 import { onRanks } from "./parallel/ranks.ts";
 import { validate } from "./passes.ts";
@@ -20,6 +19,7 @@ import { checkBatches, type Ranks } from "./ranks.ts";
 import { openRunDirectory } from "./run-directory.ts";
 import type { Example } from "./sampler.ts";
 import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
+import { mixedTokens } from "./sources/objective.ts";
 import { runBatch } from "./step.ts";
 import { stepsWithin } from "./steps-within.ts";
 import { train } from "./trainer.ts";
@@ -147,6 +147,7 @@ async function* finetuneOn(ranks: Ranks, given: FinetuneOptions): Job<FinetuneRe
   const exampleOptions = { ...options.examples, maxLength: longest, seed, signal };
   const { examples, report } = yield* readExamples(tokenizer, data, exampleOptions);
   const held = heldOut && (yield* readExamples(tokenizer, heldOut, exampleOptions)).examples;
+  for (const example of held ?? []) example.source += data.length;
   const [trainExamples, validationExamples] = held ? [examples, held] : split(examples, options);
   if (trainExamples.length === 0) throw nothingToLearn(data, longest, config.maxPositions);
   yield { type: "note", text: describeExamples(report, trainExamples.length, validationExamples.length) };
@@ -167,8 +168,10 @@ async function* finetuneOn(ranks: Ranks, given: FinetuneOptions): Job<FinetuneRe
   yield { type: "note", text: describeTuned(tuned, options) };
   const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer, { ranks, zeroGroup: zero });
   using tape = createTape(withPrecision(kernels, options.precision ?? "f32"), { recording: true });
-  const objective = nextToken(
+  // Held-out data are sources of their own, so that the losses of both are told apart.
+  const objective = mixedTokens(
     decoder,
+    sourceNames([...data, ...(heldOut ?? [])]),
     (from) => createPackedSampler(trainExamples, packing, from as PackedState | undefined),
     options,
   );

@@ -74,7 +74,7 @@ test("rows know their source where there are several", () => {
   const mixed = examples.map((example, index) => ({ ...example, source: index % 3 }));
   for (const { ids, starts, sources } of packedBatches(mixed, options)) {
     for (const [row, id] of ids.entries()) {
-      if (id > 0) assert.equal(sources?.[row], (id - 1) % 3, `row ${row} from ${starts[row]}`);
+      if (id > 0) assert.equal(sources?.[row] ?? 0, (id - 1) % 3, `row ${row} from ${starts[row]}`);
     }
   }
   assert.equal(packedBatches(examples, options)[0]!.sources, undefined);

@@ -44,6 +44,8 @@ export interface ReadResult<Item> {
   sources: SourceReport[];
 }
 
+/** The most sources: their numbers are a byte of each row of a batch. */
+const mostSources = 255;
 const keptReasons = 5;
 const progressEvery = 2048;
 /** Streams of random numbers; the source's index is added. */
@@ -62,6 +64,8 @@ export async function* readRecords<P extends Purpose>(
   type Item = RecordsOf[P];
   const { format, skipBad = false, seed = 1, signal } = options;
   if (sources.length === 0) throw new Failure("usage", "there are no data.", "Give a file with --data FILE.");
+  if (sources.length > mostSources)
+    throw new Failure("usage", `there are ${sources.length} sources; ${mostSources} are the most.`, "Join some files.");
   const formats = await loadFormats();
   const records: PlacedRecord<Item>[] = [];
   const reports: SourceReport[] = [];
