@@ -103,10 +103,9 @@ export interface OpenPlace {
 }
 
 /** Options that say where things are and how a run is watched by its caller, not what comes out. */
-const unshaping: ReadonlySet<string> = new Set([
-  ...["model", "data", "validation", "out", "merged", "until", "hooks", "signal"],
-  ...["webhook", "tensorboard", "keepSaves"],
-]);
+const unshaping: ReadonlySet<string> = new Set(
+  "model data validation out merged until hooks signal webhook tensorboard keepSaves".split(" "),
+);
 
 /** Opens the directory of a run. `more` are settings of its own. */
 export async function openPlace(options: PreferenceRunOptions, more: object, ranks: Ranks): Promise<OpenPlace> {
