@@ -64,7 +64,7 @@ export interface TrainingSpeed {
 }
 
 /** What the heap, the compiled code, the thread of snapshots and the kernels' scratch come to, beside the process as it is. */
-const growthBytes = 60 * 2 ** 20;
+const growthBytes = 70 * 2 ** 20;
 /** A snapshot is copied only where the copy is no more than this share of the memory that is free then. */
 const mostOfMemoryForCopy = 0.25;
 const smallestBatch = 64;
