@@ -200,6 +200,24 @@ train_dataset = dict(type=ConcatDataset, datasets=[one, two, three])
   assert.ok(notes.some(({ name, reason }) => name === "dataset_map_fn" && /other_map_fn/.test(reason)));
 });
 
+test("XTuner: data of MOSS, of InternEvo, and none that can be seen", () => {
+  const withData = (dataset: string) =>
+    importConfig(write("data.py", xtuner.replace(/train_dataset = [\s\S]*?\n(?=train_dataloader)/, `${dataset}\n`)));
+  const sources = (dataset: string): unknown => withData(dataset).draft.data;
+  assert.deepEqual(sources("train_dataset = dict(type=MOSSSFTDataset, data_file='moss.jsonl')"), [
+    { path: "moss.jsonl", format: "moss" },
+  ]);
+  assert.deepEqual(
+    sources(
+      "train_dataset = dict(type=build_packed_dataset, dataset_cfg=dict(type=load_intern_repo_tokenized_dataset, folder='bins'))",
+    ),
+    [{ path: "bins", format: "internevo" }],
+  );
+  const unseen = withData("train_dataset = load_everything()");
+  assert.deepEqual(unseen.draft.data, [{ path: "data.jsonl" }]);
+  assert.ok(unseen.notes.some(({ name }) => name === "train_dataset"));
+});
+
 test("what is trained by nothing here is refused", () => {
   const refused = (name: string, text: string, message: RegExp): void =>
     assert.throws(() => importConfig(write(name, text)), { message });

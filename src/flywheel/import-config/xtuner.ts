@@ -193,11 +193,13 @@ function dataOf(values: PythonFile["values"], isPreference: boolean, note: Note)
 }
 
 function sourcesOf(dataset: PythonDict, isPreference: boolean, note: Note): DataSource[] {
+  if (isDict(dataset["dataset_cfg"])) return sourcesOf(dataset["dataset_cfg"], isPreference, note);
   const type = typeOf(dataset);
   if (type === "MOSSSFTDataset" && typeof dataset["data_file"] === "string")
     return [{ path: dataset["data_file"], format: "moss" }];
-  if (/intern_?(?:repo|evo)/i.test(type) && typeof (dataset["folder"] ?? dataset["dataset_folder"]) === "string")
-    return [{ path: String(dataset["folder"] ?? dataset["dataset_folder"]), format: "internevo" }];
+  const folder = dataset["folder"] ?? dataset["dataset_folder"];
+  if (/intern_?(?:repo|evo)/i.test(type) && typeof folder === "string")
+    return [{ path: folder, ...(!/untokenized/.test(type) && { format: "internevo" }) }];
   const loaded = dictOf(dataset["dataset"]);
   const files = filesOf(loaded["data_files"]);
   const from = loaded["path"];
