@@ -1,4 +1,6 @@
 import type { PretrainRun } from "../../flywheel/index.ts";
+import { resolveModel } from "../../hub/index.ts";
+import { readConfig } from "../../model/index.ts";
 import { pretrainDefaults, type PretrainResult } from "../../train/index.ts";
 import { defineCommand } from "../command.ts";
 import {
@@ -58,7 +60,7 @@ export default defineCommand({
       help: "train for about this long; steps are reckoned once, at the start",
     },
     ...sourceOptions,
-    from: { type: "string", placeholder: "DIR", help: "checkpoint to go on from; its shape and tokenizer are kept" },
+    from: { type: "string", placeholder: "DIR", help: "checkpoint to go on from; shape and tokenizer are its" },
     ...shapeOptions,
     ...batchOptions,
     zero: {
@@ -93,8 +95,12 @@ export default defineCommand({
   },
   async run({ options, positionals, signal, report, print }) {
     const sources = readSources(options, positionals[0]);
-    if (options.from !== undefined) checkNoShape(options, options.from);
+    const from = options.from === undefined ? undefined : resolveModel(options.from);
+    if (from !== undefined) checkNoShape(options, from);
     const { peak, ...shape } = readShape(options);
+    if (from !== undefined && options.length === undefined) {
+      shape.length = Math.min(shape.length, readConfig(from).maxPositions);
+    }
     const { lengths, ...batches } = shape;
     const usual = { ...schedule, peak: peak ?? schedule.peak };
     const steps = stepSettings(options, { optimizer, schedule: usual });
@@ -107,7 +113,7 @@ export default defineCommand({
       ...hookSettings(options),
       tokens: sources,
       out: options.out,
-      ...(options.from !== undefined && { from: options.from }),
+      ...(from !== undefined && { from }),
       until: readEnd(options),
       zero: options.zero,
       validateEvery: options.validateEvery,
