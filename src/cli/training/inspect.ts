@@ -1,11 +1,10 @@
 // `lianlu finetune inspect`: any example token by token with its mask, and what the data come to, before a step is run.
-import { openGguf } from "../../formats/index.ts";
 import { resolveModel } from "../../hub/index.ts";
-import { configFromGguf, ggufFileOf, readConfig } from "../../model/index.ts";
 import { Failure, runJob, type JobEvent } from "../../protocol/index.ts";
 import {
   describePlace,
   inspectData,
+  readStoredModel,
   type DataSource,
   type DataStatistics,
   type ExampleOptions,
@@ -50,7 +49,7 @@ export async function inspectCommand(
 ): Promise<{ statistics: DataStatistics; example: ShownItem }> {
   const path = resolveModel(model);
   const tokenizer = tokenizerOf(path);
-  const maxLength = Math.min(batchTokens, positionsOf(path), shaping.maxLength ?? Infinity);
+  const maxLength = Math.min(batchTokens, readStoredModel(path).config.maxPositions, shaping.maxLength ?? Infinity);
   const options = { ...shaping, maxLength, batchTokens, accumulate, seed, purpose, signal };
   const { examples, statistics } = await runJob(inspectData(tokenizer, data, options), report);
   const example = examples[index];
@@ -84,17 +83,6 @@ export async function inspectCommand(
       })),
     },
   };
-}
-
-function positionsOf(path: string): number {
-  const gguf = ggufFileOf(path);
-  if (gguf === undefined) return readConfig(path).maxPositions;
-  const file = openGguf(gguf);
-  try {
-    return configFromGguf(file).maxPositions;
-  } finally {
-    file.close();
-  }
 }
 
 const percent = (share: number): string => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)}%`;
