@@ -203,14 +203,16 @@ async function* measure(ranks: Ranks): Job<void> {
     waited.push(after.waitedSeconds - before.waitedSeconds);
   }
   const memory = process.memoryUsage.rss();
-  seconds.sort((a, b) => a - b);
-  const median = seconds[seconds.length >> 1]!;
+  const sorted = seconds.toSorted((a, b) => a - b);
+  const [fastest, median] = [sorted[0]!, sorted[sorted.length >> 1]!];
+  const best = seconds.indexOf(fastest);
   const tokens = shape.accumulate * shape.batchTokens;
   yield {
     type: "note",
     text:
       `${size} ${size === 1 ? "rank" : "ranks"} of ${machine().threads} threads, ${(plan.parameters / 1e6).toFixed(1)} M parameters, ` +
-      `${shape.accumulate} batches of ${shape.batchTokens} tokens, groups of ${zero}: ${Math.round(tokens / median)} tokens/s (median step ${median.toFixed(3)} s).`,
+      `${shape.accumulate} batches of ${shape.batchTokens} tokens, groups of ${zero}: ${Math.round(tokens / median)} tokens/s (median step ${median.toFixed(3)} s), ` +
+      `${Math.round(tokens / fastest)} in the fastest (${fastest.toFixed(3)} s).`,
   };
   yield {
     type: "note",
@@ -227,7 +229,7 @@ async function* measure(ranks: Ranks): Job<void> {
   yield {
     type: "note",
     text:
-      `exchanges: under way ${percent(sum(busy) / total)} of the time, waited for ${percent(sum(waited) / total)}; ` +
+      `exchanges: under way ${percent(sum(busy) / total)} of the time, waited for ${percent(sum(waited) / total)} (${percent(waited[best]! / fastest)} of the fastest step); ` +
       `the wire alone: ${(link.bytesPerSecond / 1e9).toFixed(2)} GB/s; step reckoned ${time.stepSeconds.toFixed(3)} s.`,
   };
 }
