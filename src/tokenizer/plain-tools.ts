@@ -14,7 +14,8 @@ const explanation = [
 ];
 
 /**
- * The dialogue with the tools explained in its system message, calls written out, and results as messages of the user.
+ * The dialogue with the tools explained in its system message (where there are some), calls written out, and results as
+ * messages of the user.
  * Roles then alternate as in any other dialogue, which many templates insist on.
  */
 export function withPlainTools<Kind extends Message>(
@@ -27,8 +28,9 @@ export function withPlainTools<Kind extends Message>(
   /** Whether the last message holds results, so that what the user says next joins them. */
   let answered = false;
   const first = messages[0];
-  if (first?.role === "system") result.push({ ...first, content: `${first.content}\n\n${system}` });
-  else result.push({ role: "system", content: system });
+  if (first?.role === "system")
+    result.push(tools.length === 0 ? first : { ...first, content: `${first.content}\n\n${system}` });
+  else if (tools.length > 0) result.push({ role: "system", content: system });
   for (const message of first?.role === "system" ? messages.slice(1) : messages) {
     const { toolCalls = [], ...rest } = message;
     const { role, content } = message;

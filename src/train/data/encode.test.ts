@@ -137,6 +137,8 @@ test("calls are learnt, results and tools are not", () => {
   const text = show(plain, told!);
   assert.match(text, /^<\|system\|>⏎You can call the tools below/);
   assert.match(text, /\[<tool_call>⏎\{"name": "tone", "arguments": \{\}\}⏎<\/tool_call><\/s>\]/);
+  const [untold] = encodeDialogue(plain, dialogue(messages));
+  assert.match(show(plain, untold!), /^<\|user\|>⏎a<\/s>⏎<\|assistant\|>⏎\[<tool_call>/);
   assert.match(text, /⏎<tool_response>⏎r⏎<\/tool_response><\/s>⏎<\|assistant\|>⏎\[b<\/s>\]$/);
 });
 
