@@ -18,7 +18,12 @@ using Clock = std::chrono::steady_clock;
 
 /** Bytes of one message at most: vectors of any length pass through buffers of a few of these. */
 constexpr size_t messageBytes = size_t(1) << 20;
+/** Where a message goes to every rank, all of them together take about so much. */
+constexpr size_t roundBytes = size_t(32) << 20;
 constexpr int tag = 1;
+
+/** Bytes of one of the messages that go to all ranks at the same time: whole cache lines. */
+size_t messageBytesFor(int size) { return std::clamp(roundBytes / size / 64 * 64, size_t(1) << 16, messageBytes); }
 
 double secondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
@@ -105,8 +110,8 @@ size_t longestPart(const std::vector<size_t>& bounds) {
 /** Of the bytes from `begin` to `end`, those of the message that starts `offset` after begin. */
 struct Window {
   size_t begin, length;
-  Window(size_t begin, size_t end, size_t offset)
-      : begin(std::min(begin + offset, end)), length(std::min(messageBytes, end - std::min(begin + offset, end))) {}
+  Window(size_t begin, size_t end, size_t offset, size_t most)
+      : begin(std::min(begin + offset, end)), length(std::min(most, end - std::min(begin + offset, end))) {}
 };
 
 void addFloats(float* sum, const float* other, size_t count) {
@@ -162,19 +167,19 @@ void reduceShards(MpiWorld& world, const MpiVector& vector, const MpiDeal& deal,
   const int size = world.size, rank = world.rank, copies = replicas(world, deal);
   const int shard = rank % deal.group, mine = shard * copies + rank / deal.group;
   const auto& bounds = deal.bounds;
-  const size_t longest = longestPart(bounds);
-  const size_t slot = std::min(messageBytes, longest);
+  const size_t longest = longestPart(bounds), most = messageBytesFor(size);
+  const size_t slot = std::min(most, longest);
   uint8_t* outgoing = scratch(2 * slot * size);
   uint8_t* incoming = outgoing + slot * size;
   Messages messages(world);
-  for (size_t offset = 0; offset < longest; offset += messageBytes) {
-    const Window own(bounds[mine], bounds[mine + 1], offset);
+  for (size_t offset = 0; offset < longest; offset += most) {
+    const Window own(bounds[mine], bounds[mine + 1], offset, most);
     for (int other = 0; other < size; other++) {
       if (other != rank && own.length) messages.receive(incoming + slot * other, own.length, other);
     }
     for (int part = 0; part < size; part++) {
       const int owner = ownerOf(world, deal, part);
-      const Window window(bounds[part], bounds[part + 1], offset);
+      const Window window(bounds[part], bounds[part + 1], offset, most);
       if (!window.length) continue;
       vector.read(window.begin, window.length, owner == rank ? incoming + slot * rank : outgoing + slot * owner);
       if (owner != rank) messages.send(outgoing + slot * owner, window.length, owner);
@@ -190,14 +195,14 @@ void reduceShards(MpiWorld& world, const MpiVector& vector, const MpiDeal& deal,
     for (int copy = 0; copy < copies; copy++) {
       const int part = shard * copies + copy, other = copy * deal.group + shard;
       if (other == rank) continue;
-      const Window window(bounds[part], bounds[part + 1], offset);
+      const Window window(bounds[part], bounds[part + 1], offset, most);
       if (window.length) messages.receive(outgoing + slot * other, window.length, other);
       if (own.length) messages.send(incoming, own.length, other);
     }
     messages.wait(limit);
     for (int copy = 0; copy < copies; copy++) {
       const int part = shard * copies + copy, other = copy * deal.group + shard;
-      const Window window(bounds[part], bounds[part + 1], offset);
+      const Window window(bounds[part], bounds[part + 1], offset, most);
       if (other != rank) vector.write(window.begin, window.length, outgoing + slot * other);
     }
   }
@@ -209,22 +214,22 @@ void gatherShards(MpiWorld& world, const MpiVector& vector, const MpiDeal& deal,
   if (group == 1) return;
   std::vector<size_t> bounds;
   for (int s = 0; s <= group; s++) bounds.push_back(deal.bounds[static_cast<size_t>(s) * copies]);
-  const size_t longest = longestPart(bounds);
-  const size_t slot = std::min(messageBytes, longest);
+  const size_t longest = longestPart(bounds), most = messageBytesFor(world.size);
+  const size_t slot = std::min(most, longest);
   uint8_t* memory = scratch(slot * (group + 1));
   Messages messages(world);
-  for (size_t offset = 0; offset < longest; offset += messageBytes) {
-    const Window own(bounds[shard], bounds[shard + 1], offset);
+  for (size_t offset = 0; offset < longest; offset += most) {
+    const Window own(bounds[shard], bounds[shard + 1], offset, most);
     vector.read(own.begin, own.length, memory + slot * group);
     for (int s = 0; s < group; s++) {
       if (s == shard) continue;
-      const Window window(bounds[s], bounds[s + 1], offset);
+      const Window window(bounds[s], bounds[s + 1], offset, most);
       if (window.length) messages.receive(memory + slot * s, window.length, first + s);
       if (own.length) messages.send(memory + slot * group, own.length, first + s);
     }
     messages.wait(limit);
     for (int s = 0; s < group; s++) {
-      const Window window(bounds[s], bounds[s + 1], offset);
+      const Window window(bounds[s], bounds[s + 1], offset, most);
       if (s != shard) vector.write(window.begin, window.length, memory + slot * s);
     }
   }
@@ -254,7 +259,7 @@ void sendTo(MpiWorld& world, const MpiVector& vector, int to, double limit) {
   uint8_t* memory = scratch(std::min(messageBytes, vector.bytes));
   Messages messages(world);
   for (size_t offset = 0; offset < vector.bytes; offset += messageBytes) {
-    const Window window(0, vector.bytes, offset);
+    const Window window(0, vector.bytes, offset, messageBytes);
     vector.read(window.begin, window.length, memory);
     messages.send(memory, window.length, to);
     messages.wait(limit);
@@ -265,7 +270,7 @@ void receiveFrom(MpiWorld& world, const MpiVector& vector, int from, double limi
   uint8_t* memory = scratch(std::min(messageBytes, vector.bytes));
   Messages messages(world);
   for (size_t offset = 0; offset < vector.bytes; offset += messageBytes) {
-    const Window window(0, vector.bytes, offset);
+    const Window window(0, vector.bytes, offset, messageBytes);
     messages.receive(memory, window.length, from);
     messages.wait(limit);
     vector.write(window.begin, window.length, memory);

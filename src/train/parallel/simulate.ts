@@ -29,8 +29,8 @@ export interface ScaleTimes {
   stepSeconds: number;
 }
 
-/** Bytes of a message at most, as native/mpi_exchange.cpp has it. */
-const messageBytes = 2 ** 20;
+/** Bytes of a message at most, as native/mpi_exchange.cpp has it: fewer where they go to many ranks at the same time. */
+const messageBytesFor = (size: number): number => Math.min(2 ** 20, Math.max(2 ** 16, 64 * Math.floor(2 ** 19 / size)));
 const floatBytes = Float32Array.BYTES_PER_ELEMENT;
 /** A batch's backward pass takes twice its forward pass. */
 const backwardShare = 2 / 3;
@@ -43,7 +43,7 @@ export function shadowOfRank(shape: TrainingShape, rank: number, size: number, z
 /** Bytes of the buffers that messages go through. What Open MPI itself takes is with the process, once it is open. */
 export function exchangeMemory(buckets: readonly Pick<Bucket<DealtParameter>, "deal">[], size: number): number {
   const longest = Math.max(0, ...buckets.map(({ deal }) => longestPart(deal.bounds)));
-  return 2 * size * Math.min(messageBytes, longest * floatBytes);
+  return 2 * size * Math.min(messageBytesFor(size), longest * floatBytes);
 }
 
 /** What a rank sends in a step for one bucket, of gradients and then of weights. */
@@ -57,7 +57,7 @@ export function sentForBucket(
   const lengths = Array.from({ length: size }, (_, part) => floatBytes * (bounds[part + 1]! - bounds[part]!));
   const others = lengths.filter((_, part) => part !== own);
   const shard = lengths.slice((rank % group) * copies, ((rank % group) + 1) * copies).reduce((a, b) => a + b, 0);
-  const messagesOf = (bytes: number): number => Math.ceil(bytes / messageBytes);
+  const messagesOf = (bytes: number): number => Math.ceil(bytes / messageBytesFor(size));
   const gradients = {
     bytes: others.reduce((sum, bytes) => sum + bytes, 0) + (copies - 1) * lengths[own]!,
     messages: others.reduce((sum, bytes) => sum + messagesOf(bytes), 0) + (copies - 1) * messagesOf(lengths[own]!),
