@@ -21,6 +21,7 @@ const { values } = parseArgs({
 const length = 64;
 const pieces = 12;
 const target = 1.88;
+const validateEvery = 250;
 
 if (!existsSync(values.text)) {
   throw new Failure("input", `${values.text} is not there.`, "Give tinyshakespeare's input.txt with --text.");
@@ -38,12 +39,12 @@ const result = await runJob(
     model: { family: "llama", hiddenSize: 128, layers: 4, heads: 4, kvHeads: 4, intermediateSize: 344 },
     length,
     batchTokens: pieces * length,
-    validateEvery: 250,
+    validateEvery,
     snapshotEvery: 500,
   }),
   (event) => {
     if (event.type === "note") console.log(event.text);
-    if (event.type === "progress" && event.metrics?.validationLoss !== undefined) {
+    if (event.type === "progress" && event.done % validateEvery === 0 && event.metrics?.validationLoss !== undefined) {
       console.log(
         `step ${event.done}: loss ${event.metrics.loss!.toFixed(3)}, validation ${event.metrics.validationLoss.toFixed(3)}`,
       );

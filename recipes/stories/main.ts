@@ -20,6 +20,7 @@ const { values } = parseArgs({
 });
 const written = 40;
 const longest = 200;
+const validateEvery = 200;
 const validationShare = 0.03;
 const openings = ["Once upon a time", "One day, a little girl named", "There was a big", "Tom and Lily"];
 
@@ -54,7 +55,7 @@ const result = await runJob(
     length: 512,
     batchTokens: 2048,
     schedule: { kind: "cosine", peak: 3e-3, warmupShare: 0.02, finalShare: 0.05 },
-    validateEvery: 200,
+    validateEvery,
     snapshotEvery: 500,
   }),
   show,
@@ -101,7 +102,7 @@ async function perplexity(scorer: LanguageModel, stories: readonly string[]): Pr
 
 function show(event: JobEvent): void {
   if (event.type === "note") console.log(event.text);
-  if (event.type === "progress" && event.metrics?.validationLoss !== undefined) {
+  if (event.type === "progress" && event.done % validateEvery === 0 && event.metrics?.validationLoss !== undefined) {
     const { loss, validationLoss } = event.metrics;
     console.log(
       `step ${event.done} of ${event.total}: loss ${loss!.toFixed(3)}, validation ${validationLoss.toFixed(3)}`,
