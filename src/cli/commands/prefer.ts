@@ -1,13 +1,10 @@
 import { resolveModel } from "../../hub/index.ts";
 import { grpoDefaults, type GrpoRun, type PreferRun } from "../../flywheel/index.ts";
-import { precisions } from "../../kernels/index.ts";
 import { Failure } from "../../protocol/errors.ts";
 import {
   dpoLosses,
-  formatNames,
   grpoAveragings,
   maskDialects,
-  parseDataSource,
   preferenceDefaults,
   preferenceObjectives,
   preferenceRates,
@@ -18,9 +15,12 @@ import {
 } from "../../train/index.ts";
 import { defineCommand } from "../command.ts";
 import {
+  dataOptions,
+  exampleSettings,
   hookOptions,
   hookSettings,
-  onlyOne,
+  paceOptions,
+  runSettings,
   stepOptions,
   stepSettings,
   tuningOptions,
@@ -81,23 +81,12 @@ export default defineCommand({
       placeholder: "FILE",
       help: "pairs, rated answers or prompts: JSON, JSON lines, Parquet, a directory, or hf:OWNER/DATASET; FILE:0.5 is half of it",
     },
-    format: { type: "choice", values: formatNames(), help: "how the data are written; else it is seen from them" },
-    validation: {
-      type: "strings",
-      placeholder: "FILE",
-      help: "held-out data; else a twentieth of the data is held out",
-    },
-    skipBad: { type: "boolean", help: "leave out records that cannot be read, and count them" },
     out: {
       type: "string",
       required: true,
       placeholder: "DIR",
       help: "PEFT adapter directory to write, or a checkpoint with --full and of a reward model; DIR.training holds the run until then",
     },
-    merged: { type: "string", placeholder: "DIR", help: "checkpoint directory to write, with the adapter merged" },
-    steps: { type: "integer", min: 1, help: "steps to train" },
-    minutes: { type: "number", min: 0.02, max: 100_000, help: "train for about this long (not with grpo)" },
-    epochs: { type: "number", min: 0.01, max: 1000, help: "go through the data this often" },
     loss: {
       type: "choice",
       values: [...dpoLosses, ...rewardLosses],
@@ -163,12 +152,7 @@ export default defineCommand({
       default: "xtuner",
       help: "what of an answer counts: it and its end (xtuner), or the line break after it too (llama-factory)",
     },
-    maxLength: {
-      type: "integer",
-      min: 8,
-      placeholder: "N",
-      help: "longest sequence, in tokens; else what a batch holds",
-    },
+    ...dataOptions,
     batchTokens: {
       type: "integer",
       min: 8,
@@ -176,31 +160,10 @@ export default defineCommand({
       default: settings.batchTokens,
       help: "tokens a batch; answers are packed, the two of a pair side by side, and never see each other",
     },
-    accumulate: { type: "integer", min: 1, max: 4096, default: settings.accumulate, help: "batches a step" },
-    checkpointing: {
-      type: "number",
-      min: 0,
-      max: 1,
-      default: 0,
-      help: "share of the layers whose activations are made again instead of being kept: less memory, more time",
-    },
-    precision: { type: "choice", values: precisions, default: "f32", help: "of products; weights stay float32" },
+    ...paceOptions,
     ...stepOptions,
     ...watchOptions,
     ...hookOptions,
-    validateEvery: {
-      type: "integer",
-      min: 1,
-      default: settings.validateEvery,
-      help: "steps between looks at data that are held out",
-    },
-    snapshotEvery: { type: "integer", min: 1, default: settings.snapshotEvery, help: "steps between snapshots" },
-    keepSaves: {
-      type: "integer",
-      min: 0,
-      default: 0,
-      help: "keep the newest so many snapshots as adapters (and merged), in DIR.saves",
-    },
     seed: {
       type: "integer",
       min: 0,
@@ -210,36 +173,18 @@ export default defineCommand({
     },
   },
   async run({ options, positionals, signal, report, print }) {
-    const { steps, minutes, epochs, format, maxLength } = options;
     const method = options.method as Method;
     refuseOthers(method, options);
-    const [end, value] = onlyOne({ steps, minutes, epochs }, "--epochs 1");
     const tuned = options.full ? "full" : "lora";
     const shared: Omit<PreferRun, "signal" | "objective"> = {
       model: resolveModel(positionals[0]!),
-      data: options.data.map(parseDataSource),
-      ...(options.validation.length > 0 && { validation: options.validation.map(parseDataSource) }),
       out: options.out,
-      ...(options.merged !== undefined && { merged: options.merged }),
-      until: { [end]: value } as PreferRun["until"],
+      ...runSettings(options, "--epochs 1"),
       ...tuningSettings({ ...options, method: tuned }),
-      examples: {
-        mask: options.mask,
-        skipBad: options.skipBad,
-        ...(format !== undefined && { format }),
-        ...(maxLength !== undefined && { maxLength }),
-      },
-      batchTokens: options.batchTokens,
-      accumulate: options.accumulate,
-      checkpointing: options.checkpointing,
-      precision: options.precision,
+      examples: { mask: options.mask, ...exampleSettings(options) },
       ...stepSettings(options, { optimizer, schedule: { ...schedule, peak: preferenceRates[tuned] } }),
       ...watchSettings(options),
       ...hookSettings(options),
-      validateEvery: options.validateEvery,
-      snapshotEvery: options.snapshotEvery,
-      keepSaves: options.keepSaves,
-      seed: options.seed,
     };
     const module = import.meta.resolve("../../flywheel/runs.ts");
     const run = (name: string, job: object): Promise<PreferenceResult> =>

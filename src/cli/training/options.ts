@@ -3,7 +3,15 @@ import type { OptionValues } from "../command.ts";
 import { Failure } from "../../protocol/errors.ts";
 import type { LoraOptions } from "../../model/index.ts";
 import type { HookSettings } from "../../flywheel/index.ts";
-import type { OptimizerSettings, ScheduleSettings, TuningSettings, WatchSettings } from "../../train/index.ts";
+import { precisions } from "../../kernels/index.ts";
+import {
+  formatNames,
+  parseDataSource,
+  type OptimizerSettings,
+  type ScheduleSettings,
+  type TuningSettings,
+  type WatchSettings,
+} from "../../train/index.ts";
 
 /** Adapters, and how the weights beside them are held. */
 export const tuningOptions = {
@@ -87,6 +95,79 @@ export function stepSettings(
       ...(options.decay !== undefined && { decay: options.decay }),
     },
   };
+}
+
+/** Which records are read, and how far a run goes: what tuning and preferences share. */
+export const dataOptions = {
+  format: { type: "choice", values: formatNames(), help: "how the data are written; else it is seen from them" },
+  validation: { type: "strings", placeholder: "FILE", help: "held-out data; else a twentieth of the data is held out" },
+  skipBad: { type: "boolean", help: "leave out records that cannot be read, and count them" },
+  merged: { type: "string", placeholder: "DIR", help: "checkpoint directory to write, with the adapter merged" },
+  steps: { type: "integer", min: 1, help: "steps to train" },
+  minutes: { type: "number", min: 0.02, max: 100_000, help: "train for about this long (not with grpo)" },
+  epochs: { type: "number", min: 0.01, max: 1000, help: "go through the data this often" },
+  maxLength: {
+    type: "integer",
+    min: 8,
+    placeholder: "N",
+    help: "longest example, in tokens; else what a batch holds",
+  },
+} as const;
+
+/** Batches and what a pass costs, looks and snapshots. */
+export const paceOptions = {
+  accumulate: { type: "integer", min: 1, max: 4096, default: 1, help: "batches a step" },
+  checkpointing: {
+    type: "number",
+    min: 0,
+    max: 1,
+    default: 0,
+    help: "share of the layers whose activations are made again instead of being kept: less memory, more time",
+  },
+  precision: { type: "choice", values: precisions, default: "f32", help: "of products; weights stay float32" },
+  validateEvery: { type: "integer", min: 1, default: 50, help: "steps between looks at data that are held out" },
+  snapshotEvery: { type: "integer", min: 1, default: 100, help: "steps between snapshots" },
+  keepSaves: {
+    type: "integer",
+    min: 0,
+    default: 0,
+    help: "keep the newest so many snapshots as adapters (and merged), in DIR.saves",
+  },
+} as const;
+
+/** The places, data and pace of a run; `until` is its one end. */
+export function runSettings(
+  options: OptionValues<typeof dataOptions> &
+    OptionValues<typeof paceOptions> & { data: string[]; batchTokens: number; seed: number },
+  example: string,
+) {
+  const { steps, minutes, epochs, merged, validation, data, batchTokens, seed } = options;
+  const [end, value] = onlyOne({ steps, minutes, epochs }, example);
+  const { accumulate, checkpointing, precision, validateEvery, snapshotEvery, keepSaves } = options;
+  return {
+    data: data.map(parseDataSource),
+    ...(validation.length > 0 && { validation: validation.map(parseDataSource) }),
+    ...(merged !== undefined && { merged }),
+    // Sound: one of the three ends, by its name.
+    until: { [end]: value } as { steps: number } | { minutes: number } | { epochs: number },
+    batchTokens,
+    accumulate,
+    checkpointing,
+    precision,
+    validateEvery,
+    snapshotEvery,
+    keepSaves,
+    seed,
+  };
+}
+
+/** What of a record becomes an example. */
+export function exampleSettings({
+  format,
+  maxLength,
+  skipBad,
+}: Pick<OptionValues<typeof dataOptions>, "format" | "maxLength" | "skipBad">) {
+  return { skipBad, ...(format !== undefined && { format }), ...(maxLength !== undefined && { maxLength }) };
 }
 
 /** What is noticed while training, and where it is told. */
