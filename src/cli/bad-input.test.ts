@@ -230,6 +230,8 @@ test("a second process does not train in the same place, and a quantized model i
   assert.equal((await ended).code, 130);
   assert.equal((await run(["quantize", base, "--out", place("small")])).code, 0);
   await refused([...finetune(place("small"), place("none")), "--method", "full"], 2, /small is quantized/);
+  const onto = ["pretrain", tokens, "--from", base, "--out", `${base}/`, "--steps", "1"];
+  await refused(onto, 2, /place of the model itself/);
 });
 
 test("a model that does not fit into memory is refused before it is made", async () => {

@@ -1,6 +1,6 @@
 // A checkpoint is a Hugging Face directory: config.json, safetensors (one file or shards), tokenizer files.
 // llama2.c's single-file models open through the same door.
-import { readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Kernels, PackedWeight } from "../kernels/kernels.ts";
 import { type Llama2cConfig, readLlama2c, readLlama2cHeader } from "../formats/llama2c.ts";
@@ -33,6 +33,14 @@ function readConfigJson(directory: string): unknown {
   try {
     text = readFileSync(path, "utf8");
   } catch (cause) {
+    if (existsSync(join(directory, "adapter_config.json"))) {
+      throw new Failure(
+        "input",
+        `${directory} is an adapter, and a whole model is needed here.`,
+        "Give the model that it belongs to, or the checkpoint with the adapter merged that --merged wrote.",
+        { cause },
+      );
+    }
     throw new Failure(
       "input",
       `${directory}: there is no config.json that can be read, so this is no checkpoint.`,

@@ -155,6 +155,13 @@ function isPartOfLowBit(source: TensorSource, name: string, layers: PackedLayers
 function checkTensor(source: TensorSource, config: DecoderConfig, name: string, shape: readonly number[]): void {
   const entry = source.tensors.get(name);
   if (!entry) {
+    if (source.tensors.has("v_head.weight") || source.tensors.has("score.weight")) {
+      throw new Failure(
+        "input",
+        `${source.path} is a reward model: it has no output layer, and ${name} is needed here.`,
+        "Give a language model.",
+      );
+    }
     throw new Failure(
       "input",
       `${source.path}: tensor ${name} is missing, and config.json (${config.family}, ${config.layers} layers) needs it.`,

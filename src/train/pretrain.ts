@@ -1,6 +1,6 @@
 // Pre-training: a fresh decoder, or the weights of a checkpoint, on token shards, to a checkpoint directory.
 import { copyFileSync } from "node:fs";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { checkArtifactPlace, hashInput, writeArtifact, type ManifestInput } from "../formats/manifest.ts";
 import type { TokenDocuments } from "../formats/token-shards.ts";
 import { loadKernels, withPrecision, type Kernels, type Precision } from "../kernels/index.ts";
@@ -137,6 +137,9 @@ async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainRe
   const { until, accumulate, batchWarmupSteps = 0 } = options;
   const kernels = loadKernels();
   checkArtifactPlace(out, "checkpoint");
+  if (from !== undefined && resolve(from) === resolve(out)) {
+    throw new Failure("usage", `--out ${out} is the place of the model itself.`, "Choose a directory of its own.");
+  }
   const settings = typeof tokens === "string" ? [{ name: "tokens", tokens }] : tokens;
   using sources = openSources(settings);
   const { list, tokenizer } = sources;

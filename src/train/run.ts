@@ -68,6 +68,11 @@ export async function openRun<B>(options: TrainerOptions<B>, tell: Tell): Promis
   const notes = snapshots.damaged.map(
     (step) => `The snapshot of step ${step} in ${snapshots.directory} is damaged and passed over.`,
   );
+  if (options.validation.length === 0 && (options.keepBest || options.earlyStopping)) {
+    notes.push(
+      "Nothing is held out, so there is no best step to keep, nor one to end after: the run goes to its last step.",
+    );
+  }
   if (found) notes.push(`Going on from step ${found.step} of ${schedule.totalSteps}.`);
   let savedStep = found?.step;
 

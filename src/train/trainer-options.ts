@@ -5,7 +5,6 @@ import type { Batch } from "./batch.ts";
 import type { Hook } from "./hooks.ts";
 import type { Objective } from "./objective.ts";
 import type { Optimizer } from "./optimizer.ts";
-import type { GradientExchange } from "./passes.ts";
 import type { Ranks } from "./ranks.ts";
 import type { SamplerState } from "./sampler.ts";
 import type { Schedule } from "./schedule.ts";
@@ -45,8 +44,6 @@ export interface TrainerOptions<B = Batch> extends WatchSettings {
   accumulate: number | ((step: number) => number);
   /** Default: this process alone. */
   ranks?: Ranks;
-  /** Brings the gradients of all ranks together. */
-  exchange?: GradientExchange;
   validation: readonly B[];
   /** Steps between validations; the last step is always validated. */
   validateEvery: number;

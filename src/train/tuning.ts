@@ -98,7 +98,7 @@ export function openTuned(kernels: Kernels, model: string, settings: TuningSetti
   if (method === "full" && !decoder.head.weight) {
     throw new Failure(
       "usage",
-      `${model} is quantized, and only float weights are trained as a whole.`,
+      `${model} is quantized or a GGUF file, and only a checkpoint's float weights are trained as a whole.`,
       "Tune it with adapters (--method lora), or give the checkpoint that it was made from.",
     );
   }

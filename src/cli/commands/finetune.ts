@@ -145,10 +145,11 @@ export default defineCommand({
     };
     const module = import.meta.resolve("../../flywheel/runs.ts");
     const result = await runInWorker<FinetuneResult>(module, "finetuneRun", job, { report, signal });
-    print(
-      `${result.steps} steps at ${Math.round(result.tokensPerSecond)} tokens/s. Loss on held-out data ` +
-        `${result.validationLossBefore.toFixed(3)} -> ${result.validationLoss.toFixed(3)} nats a token. Written: ${out}`,
-    );
+    const { validationLossBefore: before, validationLoss: after } = result;
+    const change = Number.isNaN(before)
+      ? "Nothing was held out."
+      : `Loss on held-out data ${before.toFixed(3)} -> ${after.toFixed(3)} nats a token.`;
+    print(`${result.steps} steps at ${Math.round(result.tokensPerSecond)} tokens/s. ${change} Written: ${out}`);
     return { ...result, curve: undefined };
   },
 });

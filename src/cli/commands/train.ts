@@ -37,10 +37,11 @@ export default defineCommand({
     if (kind !== "pretrain") job.model = resolveModel(job.model as string);
     const module = import.meta.resolve("../../flywheel/runs.ts");
     const result = await runInWorker<Outcome>(module, jobs[kind], job, { report, signal });
-    print(
-      `${result.steps} steps at ${Math.round(result.tokensPerSecond)} tokens/s. ` +
-        `Validation loss ${result.validationLoss.toFixed(3)}. Written: ${job.out}`,
-    );
+    const { steps, tokensPerSecond, validationLoss } = result;
+    const loss = Number.isNaN(validationLoss)
+      ? "Nothing was held out."
+      : `Validation loss ${validationLoss.toFixed(3)}.`;
+    print(`${steps} steps at ${Math.round(tokensPerSecond)} tokens/s. ${loss} Written: ${job.out}`);
     return { ...result, curve: undefined };
   },
 });
