@@ -1,5 +1,6 @@
 // Training runs with what looks at the model in between, as plain data: what the command line and configuration files
 // start, in a thread of its own.
+import { loadTask } from "../evaluate/index.ts";
 import type { Job } from "../protocol/job.ts";
 import {
   finetune,
@@ -20,10 +21,11 @@ export type FinetuneRun = Omit<FinetuneOptions, "hooks"> & HookSettings;
 
 export function finetuneRun({ chat, sample, evaluate, ...options }: FinetuneRun): Job<FinetuneResult> {
   const settings = hookSettings({ chat, sample, evaluate });
-  return finetune({
+  const job = finetune({
     ...options,
     hooks: (tuned, directory) => trainingHooks(settings, { ...tuned, directory }),
   });
+  return withKnownTasks(settings, job);
 }
 
 export type PretrainRun = Omit<PretrainOptions, "hooks"> & HookSettings;
@@ -31,30 +33,39 @@ export type PretrainRun = Omit<PretrainOptions, "hooks"> & HookSettings;
 export function pretrainRun({ chat, sample, evaluate, ...options }: PretrainRun): Job<PretrainResult> {
   const settings = hookSettings({ chat, sample, evaluate });
   if (Object.keys(settings).length === 0) return pretrain(options);
-  return pretrain({
+  const job = pretrain({
     ...options,
     hooks: (opened, directory) => trainingHooks(settings, { ...opened, directory }),
   });
+  return withKnownTasks(settings, job);
 }
 
 export type PreferRun = Omit<PreferOptions, "hooks"> & HookSettings;
 
 export function preferRun({ chat, sample, evaluate, ...options }: PreferRun): Job<PreferenceResult> {
   const settings = hookSettings({ chat, sample, evaluate });
-  return prefer({
+  const job = prefer({
     ...options,
     hooks: (tuned, directory) => trainingHooks(settings, { ...tuned, directory }),
   });
+  return withKnownTasks(settings, job);
 }
 
 export type GrpoRun = Omit<GrpoTuneOptions, "hooks"> & HookSettings;
 
 export function grpoRun({ chat, sample, evaluate, ...options }: GrpoRun): Job<PreferenceResult> {
   const settings = hookSettings({ chat, sample, evaluate });
-  return grpoTune({
+  const job = grpoTune({
     ...options,
     hooks: (tuned, directory) => trainingHooks(settings, { ...tuned, directory }),
   });
+  return withKnownTasks(settings, job);
+}
+
+/** A job whose tasks are looked up before anything is trained. Throws Failure("usage") for one that is not there. */
+async function* withKnownTasks<Result>({ evaluate }: HookSettings, job: Job<Result>): Job<Result> {
+  for (const name of evaluate?.tasks ?? []) await loadTask(name);
+  return yield* job;
 }
 
 type Given<Settings> = { [Name in keyof Settings]?: Settings[Name] | undefined };

@@ -1,8 +1,10 @@
 // TensorBoard's event files, written: TFRecord framing (tensorflow/core/lib/io/record_writer.h) around Event messages
 // (event.proto, summary.proto), whose few fields are put together by hand. Scalars, and texts.
-import { appendFileSync, mkdirSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
+import { Failure } from "../protocol/errors.ts";
+import { environmentFailure } from "./manifest.ts";
 
 export interface EventWriter {
   readonly path: string;
@@ -15,7 +17,12 @@ export interface EventWriter {
  * step and later ones: a run was taken up again.
  */
 export function createEventWriter(directory: string, fromStep?: number, now: () => number = Date.now): EventWriter {
-  mkdirSync(directory, { recursive: true });
+  try {
+    mkdirSync(directory, { recursive: true });
+  } catch (error) {
+    if (!existsSync(directory)) throw environmentFailure(error, directory);
+    throw new Failure("usage", `${directory} is a file, expected a directory for event files`, "Choose another place.");
+  }
   const seconds = (): number => now() / 1000;
   // Readers go through files in the order of their names.
   const started = Math.floor(seconds()).toString().padStart(10, "0");

@@ -136,10 +136,10 @@ async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainRe
   } = options;
   const { until, accumulate, batchWarmupSteps = 0 } = options;
   const kernels = loadKernels();
-  checkArtifactPlace(out, "checkpoint");
   if (from !== undefined && resolve(from) === resolve(out)) {
     throw new Failure("usage", `--out ${out} is the place of the model itself.`, "Choose a directory of its own.");
   }
+  checkArtifactPlace(out, "checkpoint");
   const settings = typeof tokens === "string" ? [{ name: "tokens", tokens }] : tokens;
   using sources = openSources(settings);
   const { list, tokenizer } = sources;

@@ -70,15 +70,26 @@ export const stepOptions = {
   clip: { type: "number", min: 0, help: "largest gradient norm; 0 does not clip" },
 } as const;
 
+/** Throws Failure("usage") for options of another optimizer or schedule than that of the run. */
 export function stepSettings(
   options: Partial<OptionValues<typeof stepOptions>>,
   defaults: { optimizer: OptimizerSettings; schedule: ScheduleSettings },
 ): { optimizer: OptimizerSettings; schedule: ScheduleSettings } {
   const { optimizer, schedule } = defaults;
+  const moving = options.optimizer ?? optimizer.kind;
+  if (moving !== "sgd" && (options.momentum !== undefined || options.nesterov)) {
+    const message = `--momentum and --nesterov are options of sgd, and the optimizer is ${moving}.`;
+    throw new Failure("usage", message, "Add --optimizer sgd, or leave them out.");
+  }
+  const kind = options.schedule ?? schedule.kind;
+  if (kind !== "wsd" && (options.decayShare !== undefined || options.decay !== undefined)) {
+    const message = `--decay-share and --decay are options of the schedule wsd, and the schedule is ${kind}.`;
+    throw new Failure("usage", message, "Add --schedule wsd, or leave them out.");
+  }
   return {
     optimizer: {
       ...optimizer,
-      kind: options.optimizer ?? optimizer.kind,
+      kind: moving,
       weightDecay: options.weightDecay ?? optimizer.weightDecay,
       clip: options.clip ?? optimizer.clip,
       ...(options.momentum !== undefined && { momentum: options.momentum }),
@@ -86,7 +97,7 @@ export function stepSettings(
     },
     schedule: {
       ...schedule,
-      kind: options.schedule ?? schedule.kind,
+      kind,
       peak: options.learningRate ?? schedule.peak,
       warmupShare: options.warmup ?? schedule.warmupShare,
       finalShare: options.finalShare ?? schedule.finalShare,
