@@ -2,8 +2,8 @@
 // user's own file is given by its path. A filter says why a document goes; it changes nothing.
 import { existsSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import { Failure } from "../protocol/errors.ts";
+import { importUserModule } from "../protocol/user-module.ts";
 import type { Document } from "./document.ts";
 import { countMatches } from "./script.ts";
 import type { Script } from "./script.ts";
@@ -87,7 +87,7 @@ export async function loadFilters(names: readonly string[]): Promise<NamedFilter
       }
       const path = isPath ? resolve(name) : join(FOLDER, `${name}.ts`);
       if (!existsSync(path)) throw new Failure("usage", `the rule file ${path} is not there`, "Check the path.");
-      const module = (await import(pathToFileURL(path).href)) as { default?: Partial<Filter> };
+      const module = (await importUserModule(path)) as { default?: Partial<Filter> };
       const filter = module.default;
       if (typeof filter?.check !== "function" || !Array.isArray(filter.scripts)) {
         const hint = 'A rule file says: export default defineFilter({ summary, scripts: ["han"], thresholds, check }).';

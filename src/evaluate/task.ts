@@ -2,9 +2,9 @@
 // is asked of a model and how the answers are scored and summed up; it never runs anything itself.
 import { existsSync, readdirSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import { Failure } from "../protocol/errors.ts";
 import type { GenerateRequest, ScoredText } from "../protocol/language-model.ts";
+import { importUserModule } from "../protocol/user-module.ts";
 
 export interface TaskSettings {
   /** Samples at most. */
@@ -90,8 +90,7 @@ export async function loadTask(name: string): Promise<Task> {
     throw new Failure("usage", `there is no task "${name}"`, hint);
   }
   if (!existsSync(path)) throw new Failure("usage", `there is no file ${path}`, "Check the path of the task.");
-  const module = (await import(pathToFileURL(path).href)) as { default?: Partial<Task> };
-  const task = module.default;
+  const { default: task } = (await importUserModule(path)) as { default?: Partial<Task> };
   if (!task?.metrics || !task.scorer || !task.samples || !task.ask || !task.score) {
     throw new Failure("usage", `${path} has no task as its default export`, "Let it export default defineTask({...}).");
   }

@@ -2,10 +2,9 @@
 // The objects are the options of the functions that run them, so that flags and files say the same; of groups of options
 // (schedule, optimizer, lora, model) only what differs from the defaults needs to be said.
 import { existsSync, readFileSync } from "node:fs";
-import { resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import { z } from "zod";
 import { Failure, nearest } from "../protocol/index.ts";
+import { importUserModule } from "../protocol/user-module.ts";
 import {
   finetuneDefaults,
   parseDataSource,
@@ -93,7 +92,7 @@ async function load(path: string): Promise<unknown> {
   }
   let module: { default?: unknown };
   try {
-    module = (await import(pathToFileURL(resolve(path)).href)) as { default?: unknown };
+    module = await importUserModule(path);
   } catch (cause) {
     throw new Failure(
       "usage",

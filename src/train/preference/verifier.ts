@@ -2,9 +2,9 @@
 // verifiers/ or anywhere a user keeps it.
 import { readdirSync } from "node:fs";
 import { extname, join, resolve } from "node:path";
-import { pathToFileURL } from "node:url";
 import { Failure } from "../../protocol/errors.ts";
 import type { Message } from "../../protocol/message.ts";
+import { importUserModule } from "../../protocol/user-module.ts";
 
 export interface VerifierInput {
   prompt: readonly Message[];
@@ -69,7 +69,7 @@ export async function loadVerifier(text: string): Promise<ChosenVerifier> {
   const path = isFile ? resolve(rest) : join(builtInFolder, `${name}.ts`);
   let verifier: Partial<Verifier> | undefined;
   try {
-    ({ default: verifier } = (await import(pathToFileURL(path).href)) as { default?: Partial<Verifier> });
+    ({ default: verifier } = (await importUserModule(path)) as { default?: Partial<Verifier> });
   } catch (cause) {
     throw new Failure("usage", `${path}: the verifier cannot be loaded: ${(cause as Error).message}.`, undefined, {
       cause,
