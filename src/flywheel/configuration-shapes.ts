@@ -67,7 +67,9 @@ export const optimizerShape = {
 export const loraShape = {
   rank: count.optional(),
   alpha: z.number().positive().optional(),
-  targets: z.union([z.literal("all-linear"), z.array(text).min(1)]).optional(),
+  targets: z
+    .union([z.literal("all-linear"), z.array(text).min(1)], 'expected "all-linear" or a list of names')
+    .optional(),
   dropout: z.number().min(0).max(0.99).optional(),
   rslora: z.boolean().optional(),
   dora: z.boolean().optional(),
@@ -90,7 +92,10 @@ const dataSource = z.strictObject({
   weight: z.number().positive().optional(),
   limit: count.optional(),
 } satisfies ShapeOf<DataSource>);
-const data = z.union([text, z.array(z.union([text, dataSource])).min(1)]);
+const data = z.union(
+  [text, z.array(z.union([text, dataSource])).min(1)],
+  "expected a path, or a list of paths and of { path, weight, limit }",
+);
 
 const watchShape = {
   onAnomaly: z.enum(["skip", "rollback", "stop"]).optional(),
@@ -158,7 +163,7 @@ export const pretrainShape = {
       .min(1),
   ]),
   from: text.optional(),
-  until: z.union([steps, minutes, z.literal("epochs")]),
+  until: z.union([steps, minutes, z.literal("epochs")], 'expected { steps: 100 }, { minutes: 5 } or "epochs"'),
   model: z.strictObject(modelShape).optional(),
   length: count.optional(),
   lengths: z.array(z.strictObject({ length: count, share })).optional(),
@@ -171,7 +176,10 @@ export const finetuneShape = {
   data,
   validation: data.optional(),
   merged: text.optional(),
-  until: z.union([steps, minutes, z.strictObject({ epochs: z.number().positive() })]),
+  until: z.union(
+    [steps, minutes, z.strictObject({ epochs: z.number().positive() })],
+    "expected one of { steps: 100 }, { minutes: 5 } and { epochs: 2 }",
+  ),
   method: z.enum(["lora", "full"]).optional(),
   base: z.enum(["stored", "nf4", "float"]).optional(),
   lora: z.strictObject(loraShape).optional(),
