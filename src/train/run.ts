@@ -60,6 +60,14 @@ export async function openRun<B>(options: TrainerOptions<B>, tell: Tell): Promis
   const snapshots = openSnapshots(workDirectory, tensors, writes);
   const found = await snapshots.load("all");
   checkSameStart(ranks, found?.step);
+  if (found && found.step > schedule.totalSteps) {
+    await snapshots.close();
+    throw new Failure(
+      "usage",
+      `${workDirectory} is at step ${found.step} already, and ${schedule.totalSteps} steps were asked for.`,
+      "Ask for more steps, or remove the directory to begin again.",
+    );
+  }
   const sampler = objective.sampler(found?.sampler);
   const state: SnapshotState = { ...(found ?? startState()), sampler: sampler.state as SnapshotState["sampler"] };
   const meters = writes
