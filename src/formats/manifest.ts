@@ -265,6 +265,7 @@ const cannotMake = ["the directory cannot be made here; the file system may be r
 const diskErrors: Record<string, readonly [what: string, hint: string]> = {
   ENOSPC: ["no space left on the disk", FREE_SPACE],
   EDQUOT: ["your disk quota is used up", FREE_SPACE],
+  EFBIG: ["a file would be larger than the file system or `ulimit -f` allows", CHOOSE_DIRECTORY],
   EACCES: ["permission denied", CHOOSE_DIRECTORY],
   EPERM: ["operation not permitted", CHOOSE_DIRECTORY],
   EROFS: ["the file system is read-only", CHOOSE_DIRECTORY],

@@ -123,7 +123,7 @@ function refuseStored(path: string, name: string): Failure {
   return new Failure(
     "input",
     `${path}: ${name} is in AWQ's or GPTQ's 4 bits, which cannot be kept as they are while adapters are trained beside them.`,
-    "Let it become NF4, or use the model's GGUF file or float checkpoint.",
+    "Let it become NF4 (--base nf4), or use the model's GGUF file or float checkpoint.",
   );
 }
 
