@@ -1,6 +1,5 @@
 // Fine-tuning on dialogues, texts and tokens: adapters beside frozen weights, or the weights themselves.
 import { loadKernels, withPrecision, type Precision } from "../kernels/index.ts";
-import { Failure } from "../protocol/errors.ts";
 import type { Job } from "../protocol/job.ts";
 import { createTape, randomPermutation } from "../tensor/index.ts";
 import { tokenizerOf } from "../tokenizer/index.ts";
@@ -149,7 +148,6 @@ async function* finetuneOn(ranks: Ranks, given: FinetuneOptions): Job<FinetuneRe
   const held = heldOut && (yield* readExamples(tokenizer, heldOut, exampleOptions)).examples;
   for (const example of held ?? []) example.source += data.length;
   const [trainExamples, validationExamples] = held ? [examples, held] : split(examples, options);
-  if (trainExamples.length === 0) throw nothingToLearn(data, longest, config.maxPositions);
   yield { type: "note", text: describeExamples(report, trainExamples.length, validationExamples.length) };
 
   const inputs = await hashInputs(model, [...data, ...(heldOut ?? [])]);
@@ -268,16 +266,6 @@ function describeExamples(report: ExampleReport, training: number, heldOut: numb
   return (
     `${training} examples to train on, ${heldOut} held out; ${tokens} tokens, ${((100 * trained) / tokens).toFixed(0)}% of them learnt` +
     `${cut > 0 ? `; ${cut} cut` : ""}${out && `; left out: ${out}`}.`
-  );
-}
-
-function nothingToLearn(data: readonly DataSource[], longest: number, positions: number): Failure {
-  return new Failure(
-    "input",
-    `${data.map(({ path }) => path).join(", ")}: no example of at most ${longest} tokens is left to train on.`,
-    longest < positions
-      ? "Raise --batch-tokens, shorten the examples, or cut them with --too-long."
-      : "The model was made for no more: shorten the examples, or cut them with --too-long.",
   );
 }
 

@@ -275,14 +275,16 @@ function nothingLeft(report: ExampleReport, { maxLength }: ExampleOptions): Fail
     return new Failure(
       "input",
       `${name}: nothing of at most ${maxLength} tokens is left to train on; ${report.dropped} are longer.`,
-      "Raise the length, or cut what is too long.",
+      "Raise --batch-tokens (and --max-length, where it is given), as far as the model's positions go, or shorten the examples.",
     );
   }
   const reason = report.sources.flatMap(({ badReasons }) => badReasons)[0];
   return new Failure(
     "input",
     `${name}: nothing in it is learnt.`,
-    reason === undefined ? "Every answer is marked not to be learnt." : `The first bad record: ${reason}.`,
+    reason === undefined
+      ? "Every answer is marked not to be learnt, or was cut off by --too-long."
+      : `The first bad record: ${reason}.`,
   );
 }
 
