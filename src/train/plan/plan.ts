@@ -126,8 +126,12 @@ function memoryOf(run: ShadowRun, availableBytes: number, { dataBytes = 0 }: Tra
 
 /** Changes in the order in which they cost the least, each by itself; the last of them takes all that keep the model. */
 function waysToFit(shape: TrainingShape, availableBytes: number, options: TrainingPlanOptions): PlannedWay[] {
-  const totalOf = (changes: Partial<TrainingShape>): number =>
-    memoryOf(runShadow(loadKernels(), { ...shape, ...changes }), availableBytes, options).total;
+  // A batch that was given has its own length; other lengths are planned with a full one.
+  const { batch: _batch, ...full } = shape;
+  const totalOf = (changes: Partial<TrainingShape>): number => {
+    const base = changes.batchTokens === undefined ? shape : full;
+    return memoryOf(runShadow(loadKernels(), { ...base, ...changes }), availableBytes, options).total;
+  };
   const ways: PlannedWay[] = [];
   const consider = (change: string, changes: Partial<TrainingShape>): boolean => {
     const bytes = totalOf(changes);
