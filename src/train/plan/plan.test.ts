@@ -120,6 +120,16 @@ test("what does not fit is refused, with changes that would make it fit", () => 
   assert.ok(!tuned.refusal?.ways.some(({ change }) => change.startsWith("--layers")));
 });
 
+test("smaller batches take less than a batch that was given", () => {
+  const batchTokens = 65536;
+  const batch = createBatch(batchTokens, 0);
+  const ids = new Int32Array(20).fill(1);
+  for (let row = 0; row + 20 <= batchTokens; row += 20) placeDocument(batch, row, ids, ids);
+  const { memory, refusal } = planTraining({ ...shape, batchTokens, batch }, { memoryBytes: 1 });
+  const smaller = refusal?.ways.find(({ change }) => change === "--batch-tokens 64");
+  assert.ok(smaller!.bytes < memory.total - memory.activations / 2);
+});
+
 test("a step's time is that of its calls", () => {
   const { stepSeconds, tokensPerSecond, validationSeconds } = planTrainingSpeed(shape);
   assert.ok(stepSeconds > 0 && validationSeconds > 0);
