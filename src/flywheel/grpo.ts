@@ -19,13 +19,13 @@ import {
   rolloutStore,
   runPreference,
   withDefaults,
-  writeTuned,
   type DataSource,
   type EncodedPrompt,
+  type GivenRunOptions,
   type GrpoOptions,
   type OpenRun,
   type PreferenceResult,
-  type PreferenceRunOptions,
+  type TuningRunOptions,
 } from "../train/index.ts";
 import { trainingModel } from "./training-model.ts";
 
@@ -49,16 +49,14 @@ export const grpoDefaults: Omit<GrpoSettings, "verifiers"> = {
   temperature: 1,
 };
 
-type Required = "model" | "out" | "data" | "until";
-export type GrpoTuneOptions = Partial<Omit<PreferenceRunOptions, Required>> &
-  Pick<PreferenceRunOptions, Required> & { grpo: Partial<GrpoSettings> & Pick<GrpoSettings, "verifiers"> };
+export type GrpoTuneOptions = GivenRunOptions & { grpo: Partial<GrpoSettings> & Pick<GrpoSettings, "verifiers"> };
 
 /** Answers that are written at once, at most. */
 const mostAtOnce = 32;
 
 /** Trains by GRPO; writes what fine-tuning writes. Throws a Failure where options, prompts or verifiers are of no use. */
 export async function* grpoTune({ grpo: wanted, ...given }: GrpoTuneOptions): Job<PreferenceResult> {
-  const options: PreferenceRunOptions = withDefaults(given);
+  const options: TuningRunOptions = withDefaults(given);
   const settings: GrpoSettings = { ...grpoDefaults, ...wanted };
   checkSettings(settings);
   checkTuningPlaces(options, options);
@@ -126,13 +124,12 @@ export async function* grpoTune({ grpo: wanted, ...given }: GrpoTuneOptions): Jo
     ),
     counts: { examples: trained, heldOut: items.length - trained },
     batchesOf: (epochs) => Math.ceil((epochs * trained) / settings.prompts) * settings.innerSteps,
-    write: (record, beside) => writeTuned(tuned, options, options, record, beside),
   });
 }
 
 /** Prompts to train on, and behind them those that are held out. */
 async function* readAll(
-  options: PreferenceRunOptions,
+  options: TuningRunOptions,
   { tuned, longest }: OpenRun,
   { maxTokens }: GrpoSettings,
 ): Job<{ items: EncodedPrompt[]; trained: number }> {

@@ -8,14 +8,15 @@ export {
   type OptimizerSettings,
 } from "./optimizer.ts";
 export { createBatch, placeDocument, type Batch } from "./batch.ts";
+export { finetune, type FinetuneOptions, type FinetuneResult } from "./finetune.ts";
 export {
-  finetune,
   finetuneDefaults,
   usualRates,
   type FinetuneSettings,
-  type FinetuneOptions,
-  type FinetuneResult,
-} from "./finetune.ts";
+  type GivenRunOptions,
+  type TuningRunOptions,
+} from "./tuning-settings.ts";
+export { heldOut, openPlace, openTape, type OpenPlace } from "./tuning-run.ts";
 export {
   pretrain,
   pretrainDefaults,

@@ -8,19 +8,14 @@ export { prefer, preferenceObjectives, type PreferenceObjective, type PreferOpti
 export { loadRewardModel, scoreAnswers, type RewardModel } from "./reward-model.ts";
 export { rolloutStore, type Rollout, type RolloutStore } from "./rollouts.ts";
 export {
-  heldOut,
   openModel,
-  openPlace,
-  openTape,
   preferenceDefaults,
   preferenceRates,
   runPreference,
   withDefaults,
-  type OpenPlace,
   type OpenRun,
   type PreferenceResult,
-  type PreferenceRunOptions,
-  type RunParts,
+  type PreferenceRun,
 } from "./run.ts";
 export {
   defineVerifier,

@@ -10,29 +10,25 @@ import { readPairs, readRatings, readRecords, type DataSource } from "../data/in
 import type { Objective } from "../objective.ts";
 import { onRanks } from "../parallel/ranks.ts";
 import type { Ranks } from "../ranks.ts";
-import type { Example } from "../sampler.ts";
-import { checkTuningPlaces, keepSave, writeTuned, type TunedModel, type TuningPlaces } from "../tuning.ts";
+import { checkTuningPlaces, type TunedModel } from "../tuning.ts";
+import { heldOut, openPlace, openTape, type OpenPlace } from "../tuning-run.ts";
+import type { GivenRunOptions, TuningRunOptions } from "../tuning-settings.ts";
 import type { DpoLossOptions } from "./losses/dpo.ts";
 import type { KtoLossOptions } from "./losses/kto.ts";
 import type { RewardLossOptions } from "./losses/reward.ts";
 import { groupLength, placeGroups, type Group, type GroupWalkOptions } from "./packing.ts";
 import { dpo, orpo } from "./pairs.ts";
-import { kto, placeRated, ratedLength, type RatedGroup } from "./rated.ts";
+import { behindPrompt, kto, placeRated, ratedLength, type RatedGroup } from "./rated.ts";
 import { referenceLogprobs } from "./reference.ts";
 import { createValueHead, encodeForReward, rewardTokenOf, writeRewardModel } from "./reward-model.ts";
 import { reward } from "./reward-objective.ts";
 import {
-  heldOut,
   openModel,
-  openPlace,
-  openTape,
   runPreference,
   withDefaults,
-  type OpenPlace,
   type OpenRun,
   type PreferenceResult,
-  type PreferenceRunOptions,
-  type RunParts,
+  type PreferenceRun,
 } from "./run.ts";
 
 /** What is learnt from preferences, and by which loss. */
@@ -50,12 +46,11 @@ export const preferenceObjectives = {
   reward: { kind: "reward", loss: "focal", penalty: 0.01 },
 } as const satisfies { [Kind in PreferenceObjective["kind"]]: Extract<PreferenceObjective, { kind: Kind }> };
 
-export type PreferOptions = Partial<Omit<PreferenceRunOptions, keyof TuningPlaces | "data" | "until">> &
-  Pick<PreferenceRunOptions, keyof TuningPlaces | "data" | "until"> & { objective: PreferenceObjective };
+export type PreferOptions = GivenRunOptions & { objective: PreferenceObjective };
 
 /** What all runs have in common until their objective is made. */
 interface Context {
-  options: PreferenceRunOptions;
+  options: TuningRunOptions;
   open: OpenRun;
   place: OpenPlace;
   tape: Tape;
@@ -71,7 +66,7 @@ export function prefer(given: PreferOptions): Job<PreferenceResult> {
 }
 
 async function* preferOn(ranks: Ranks, { objective: wanted, ...given }: PreferOptions): Job<PreferenceResult> {
-  const options: PreferenceRunOptions = withDefaults(given);
+  const options: TuningRunOptions = withDefaults(given);
   checkOptions(options, wanted);
   const open = yield* openModel(options, ranks);
   const place = await openPlace(options, { objective: wanted }, ranks);
@@ -91,7 +86,7 @@ async function* preferOn(ranks: Ranks, { objective: wanted, ...given }: PreferOp
   }
 }
 
-function checkOptions(options: PreferenceRunOptions, wanted: PreferenceObjective): void {
+function checkOptions(options: TuningRunOptions, wanted: PreferenceObjective): void {
   if (wanted.kind === "dpo" && !(wanted.labelSmoothing >= 0 && wanted.labelSmoothing < 0.5)) {
     throw new Failure(
       "usage",
@@ -162,16 +157,6 @@ async function* preferRated(
   return yield* finish(context, objective, { lengths: answers.map(ratedLength), trained, place });
 }
 
-/** An answer after another prompt, at most `limit` tokens of both. */
-function behindPrompt(own: Example, other: Example, limit: number): Example {
-  const promptTokens = own.targets.findIndex((target) => target >= 0) + 1;
-  const answer = other.targets.filter((target) => target >= 0).slice(0, Math.max(1, limit + 1 - promptTokens));
-  const ids = Int32Array.of(...own.tokens.subarray(0, promptTokens), ...answer);
-  const targets = ids.slice(1);
-  targets.fill(-1, 0, promptTokens - 1);
-  return { tokens: ids.subarray(0, -1), targets };
-}
-
 async function* trainReward(
   context: Context,
   wanted: Extract<PreferenceObjective, { kind: "reward" }>,
@@ -219,7 +204,7 @@ function withoutHead(tuned: TunedModel): TunedModel {
   return { ...tuned, trained: trained.filter((entry) => !unused.has(entry)) };
 }
 
-type Reading = PreferenceRunOptions["examples"] & { maxLength: number; seed: number; signal: AbortSignal };
+type Reading = TuningRunOptions["examples"] & { maxLength: number; seed: number; signal: AbortSignal };
 
 /** Reads what is trained on, and behind it what is held out. `sides` sequences share a batch. */
 async function* readSplit<Item>(
@@ -284,10 +269,9 @@ function finish<B>(
   { options, open, place: runPlace, tape, walk }: Context,
   objective: Objective<B>,
   { lengths, trained, place, more }: Prepared<B>,
-  writeWhole?: RunParts<B>["write"],
+  write?: PreferenceRun<B>["write"],
 ): Job<PreferenceResult> {
   const own = lengths.slice(0, trained);
-  const { keepSaves = 0 } = options;
   return runPreference({
     name: "prefer",
     options,
@@ -306,8 +290,7 @@ function finish<B>(
       for (let epoch = 0; epoch < whole; epoch++) batches += packEpoch(own, walk, epoch).length;
       return batches + (epochs - whole) * packEpoch(own, walk, whole).length;
     },
-    // A reward model's saves would lack its head.
-    ...(keepSaves > 0 && !writeWhole && { onSave: (step) => keepSave(open.tuned, options, options, step, keepSaves) }),
-    write: writeWhole ?? ((record, beside) => writeTuned(open.tuned, options, options, record, beside)),
+    // A reward model's snapshots would lack its head as results.
+    ...(write && { write }),
   });
 }

@@ -1,6 +1,7 @@
 // The objective over answers that were each found good or bad: KTO.
 import type { Decoder } from "../../model/index.ts";
 import type { Objective } from "../objective.ts";
+import type { Example } from "../sampler.ts";
 import type { PassOptions } from "../step.ts";
 import { answerLogprobs, backwardSequences, sumSequences, withoutTraining } from "./logprobs.ts";
 import { ktoBaseline, ktoLoss, type KtoLossOptions } from "./losses/kto.ts";
@@ -100,4 +101,14 @@ export function kto(options: RatedObjectiveOptions, loss: KtoLossOptions): Objec
       };
     },
   };
+}
+
+/** An answer after another prompt, at most `limit` tokens of both. */
+export function behindPrompt(own: Example, other: Example, limit: number): Example {
+  const promptTokens = own.targets.findIndex((target) => target >= 0) + 1;
+  const answer = other.targets.filter((target) => target >= 0).slice(0, Math.max(1, limit + 1 - promptTokens));
+  const ids = Int32Array.of(...own.tokens.subarray(0, promptTokens), ...answer);
+  const targets = ids.slice(1);
+  targets.fill(-1, 0, promptTokens - 1);
+  return { tokens: ids.subarray(0, -1), targets };
 }
