@@ -63,8 +63,12 @@ export interface TrainingSpeed {
   validationSeconds: number;
 }
 
-/** What the heap, the compiled code, the thread of snapshots and the kernels' scratch come to, beside the process as it is. */
-const growthBytes = 70 * 2 ** 20;
+/**
+ * What a process that trains comes to besides: the runtime and its heap, compiled code, the threads of the run and of its
+ * snapshots, the kernels' scratch. As measured, whichever process plans; one that holds more already grows by less.
+ */
+const processBytes = 224 * 2 ** 20;
+const growthBytes = 32 * 2 ** 20;
 /** A snapshot is copied only where the copy is no more than this share of the memory that is free then. */
 const mostOfMemoryForCopy = 0.25;
 const smallestBatch = 64;
@@ -108,7 +112,7 @@ export function planTrainingSpeed(shape: TrainingShape): TrainingSpeed {
 
 function memoryOf(run: ShadowRun, availableBytes: number, { dataBytes = 0 }: TrainingPlanOptions): TrainingMemory {
   const { weights, gradients, moments, averages, activations } = run;
-  const base = process.memoryUsage.rss() + growthBytes;
+  const base = Math.max(processBytes, process.memoryUsage.rss() + growthBytes);
   const total = base + dataBytes + weights + gradients + moments + averages + activations;
   const copy = run.state <= mostOfMemoryForCopy * (availableBytes - total) ? run.state : 0;
   return {
