@@ -101,12 +101,12 @@ async function* finetuneOn(ranks: Ranks, options: TuningRunOptions): Job<Finetun
   return { ...figures, examples: examples.length, data: report, curve: result.curve };
 }
 
-function describeExamples(report: ExampleReport, training: number, heldOut: number): string {
+function describeExamples(report: ExampleReport, training: number, held: number): string {
   const { dropped, cut, untrained, bad, tokens, trained } = report;
   const left = Object.entries({ "too long": dropped, "not learnt": untrained, bad }).filter(([, count]) => count > 0);
   const out = left.map(([why, count]) => `${count} ${why}`).join(", ");
   return (
-    `${training} examples to train on, ${heldOut} held out; ${tokens} tokens, ${((100 * trained) / tokens).toFixed(0)}% of them learnt` +
+    `${training} examples to train on, ${held} held out; ${tokens} tokens, ${((100 * trained) / tokens).toFixed(0)}% of them learnt` +
     `${cut > 0 ? `; ${cut} cut` : ""}${out && `; left out: ${out}`}.`
   );
 }
