@@ -1,6 +1,6 @@
-// Training in reduced precision beside float32: two models of 2.8 M parameters from the same weights, over the same bytes of
+// Training in reduced precision beside float32: models of 2.8 M parameters from the same weights, over the same bytes of
 // TinyStories, 1,024 tokens a step, AdamW, taking turns of 100 steps. How far the loss curves part, and how fast each is.
-// A third model in float32, of which one weight is larger by a hundredth, says how far curves part that mean the same.
+// Another one in float32, of which one weight is larger by a hundredth, says how far curves part that mean the same.
 // LIANLU_PRECISION_STEPS sets how many steps, 2,000 unless said otherwise.
 import { existsSync, readFileSync } from "node:fs";
 import {
@@ -60,25 +60,26 @@ export default defineBench({
     const count = threads.at(-1)!;
     setThreads(count);
     const [exact, nudged] = [createRun("f32", bytes), createRun("f32", bytes, 1.01)];
+    const reduced = new Map<Precision, Run>();
     for (const precision of others) {
       const missing = precisionMissing(precision);
-      if (missing !== undefined) {
-        note(`No rows of ${precision}: ${missing}.`);
-        continue;
-      }
-      const reduced = createRun(precision, bytes);
-      for (let index = 0; index * windowSteps < steps; index++) {
-        const [own, other, control] = [exact, reduced, nudged].map((run) => run.window(index).toFixed(4));
-        note(`step ${(index + 1) * windowSteps}: f32 ${own}, nudged ${control}, ${precision} ${other}`);
-      }
-      const perSecond = ({ ms, windows }: Run): number => (windows.length * windowSteps * tokens * 1000) / ms;
+      if (missing === undefined) reduced.set(precision, createRun(precision, bytes));
+      else note(`No rows of ${precision}: ${missing}.`);
+    }
+    const runs = new Map<string, Run>([["f32", exact], ["nudged", nudged], ...reduced]);
+    for (let index = 0; index * windowSteps < steps; index++) {
+      const losses = [...runs].map(([name, run]) => `${name} ${run.window(index).toFixed(4)}`);
+      note(`step ${(index + 1) * windowSteps}: ${losses.join(", ")}`);
+    }
+    const perSecond = ({ ms, windows }: Run): number => (windows.length * windowSteps * tokens * 1000) / ms;
+    for (const [precision, run] of reduced) {
       const name = `precision ${precision}`;
       const f32 = (peerValue: number) => ({ peer: "f32", peerValue });
-      yield row(`${name} speed`, count, perSecond(reduced), "tokens/s", f32(perSecond(exact)));
-      yield row(`${name} last loss`, count, reduced.windows.at(-1)!, "nats", f32(exact.windows.at(-1)!));
-      yield row(`${name} held-out loss`, count, reduced.heldOut(), "nats", f32(exact.heldOut()));
+      yield row(`${name} speed`, count, perSecond(run), "tokens/s", f32(perSecond(exact)));
+      yield row(`${name} last loss`, count, run.windows.at(-1)!, "nats", f32(exact.windows.at(-1)!));
+      yield row(`${name} held-out loss`, count, run.heldOut(), "nats", f32(exact.heldOut()));
       const control = { peer: "f32, nudged", peerValue: partOf(exact, nudged) };
-      yield row(`${name} curves part at most`, count, partOf(exact, reduced), "%", control);
+      yield row(`${name} curves part at most`, count, partOf(exact, run), "%", control);
     }
   },
 });

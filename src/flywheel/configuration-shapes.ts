@@ -1,6 +1,6 @@
 // The fields of configuration files and their values. The compiler checks that every option of a run is here.
 import { z } from "zod";
-import { precisions } from "../kernels/index.ts";
+import { precisions, trainingPrecisions } from "../kernels/index.ts";
 import type { LoraOptions } from "../model/index.ts";
 import {
   dpoLosses,
@@ -146,6 +146,7 @@ const minutes = z.strictObject({ minutes: z.number().positive() });
 
 export const pretrainShape = {
   ...stepShape,
+  precision: z.enum(trainingPrecisions).optional(),
   tokens: z.union([
     text,
     z

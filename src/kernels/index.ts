@@ -7,7 +7,7 @@ import { referenceKernels } from "./reference/index.ts";
 
 export * from "./kernels.ts";
 export { mapFile } from "./map-file.ts";
-export { precisionMissing, precisions, withPrecision, type Precision } from "./precision.ts";
+export { precisionMissing, precisions, trainingPrecisions, withPrecision, type Precision } from "./precision.ts";
 
 /** The kernels of this name. The native ones throw a Failure where they are not built. */
 export function loadKernels(name: "native" | "reference" = "native"): Kernels {

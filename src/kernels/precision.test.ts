@@ -124,6 +124,29 @@ test("rounding is to nearest even, tiny numbers are zero, what is not finite sta
   }
 });
 
+test("bf16-backward is float32 forward and bfloat16 backward", () => {
+  const kernels = loadKernels("reference");
+  const [mixed, reduced] = [withPrecision(kernels, "bf16-backward"), withPrecision(kernels, "bf16")];
+  const random = seededNumbers(5);
+  const [m, n, k] = [7, 9, 11];
+  const [a, b] = [random.floats(m * k), random.floats(n * k)];
+  for (const form of ["nn", "nt", "tn"] as const) {
+    const [actual, expected] = [new Float32Array(m * n), new Float32Array(m * n)];
+    mixed.matmul(actual, a, b, m, n, k, form, false);
+    (form === "nt" ? kernels : reduced).matmul(expected, a, b, m, n, k, form, false);
+    assert.deepEqual(actual, expected, form);
+  }
+  const weight = kernels.quantizeNf4(random.floats(n * 64), n, 64);
+  for (const form of ["nt", "nn"] as const) {
+    const [outputs, inputs] = form === "nt" ? [n, 64] : [64, n];
+    const x = random.floats(m * inputs);
+    const [actual, expected] = [new Float32Array(m * outputs), new Float32Array(m * outputs)];
+    mixed.matmulFrozen(actual, x, weight, m, form, false);
+    (form === "nt" ? kernels : reduced).matmulFrozen(expected, x, weight, m, form, false);
+    assert.deepEqual(actual, expected, `frozen ${form}`);
+  }
+});
+
 test("float32 is the kernels themselves", () => {
   const kernels = loadKernels();
   assert.equal(withPrecision(kernels, "f32"), kernels);

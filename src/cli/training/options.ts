@@ -135,7 +135,12 @@ export const paceOptions = {
     default: 0,
     help: "share of the layers whose activations are made again instead of being kept: less memory, more time",
   },
-  precision: { type: "choice", values: precisions, default: "f32", help: "of products; weights stay float32" },
+  precision: {
+    type: "choice",
+    values: precisions,
+    default: "f32",
+    help: "of products; bf16-backward rounds those of the backward pass to bfloat16, bf16 all of them",
+  },
   validateEvery: { type: "integer", min: 1, default: 50, help: "steps between looks at data that are held out" },
   snapshotEvery: { type: "integer", min: 1, default: 100, help: "steps between snapshots" },
   keepSaves: {

@@ -1,5 +1,5 @@
 // The options that say what is pre-trained on what: shape, sources, lengths, batches; for `pretrain` and its plan.
-import { precisions, type Precision } from "../../kernels/index.ts";
+import { trainingPrecisions, type Precision } from "../../kernels/index.ts";
 import { familyNames } from "../../model/index.ts";
 import { Failure } from "../../protocol/errors.ts";
 import {
@@ -65,7 +65,12 @@ export const batchOptions = {
     default: 0,
     help: "share of the layers that are run again in the backward pass: less memory, more time",
   },
-  precision: { type: "choice", values: precisions, default: "f32", help: "numbers of the products" },
+  precision: {
+    type: "choice",
+    values: trainingPrecisions,
+    default: "f32",
+    help: "of products; bf16-backward rounds those of the backward pass to bfloat16",
+  },
 } as const;
 
 export const sourceOptions = {
