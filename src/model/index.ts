@@ -58,4 +58,5 @@ export {
 } from "./lora/index.ts";
 export { writeModelFiles, type ModelFilesOptions, type WeightType } from "./merged.ts";
 export { ggufFileOf, hasSafetensors } from "./model-files.ts";
+export { refuseStored } from "./safetensors-weights.ts";
 export { loadRewardCheckpoint, rewardConfigFields, valueHeadName, type RewardCheckpoint } from "./value-head.ts";

@@ -119,7 +119,8 @@ function bytesOfFloats({ buffer, byteOffset, byteLength }: Float32Array): Uint8A
   return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
-function refuseStored(path: string, name: string): Failure {
+/** Why the weights of this layer, in a checkpoint's own 4 bits, are not trained beside. */
+export function refuseStored(path: string, name: string): Failure {
   return new Failure(
     "input",
     `${path}: ${name} is in AWQ's or GPTQ's 4 bits, which cannot be kept as they are while adapters are trained beside them.`,

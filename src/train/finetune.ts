@@ -8,7 +8,7 @@ import { createPackedSampler, packedBatches, packingReport, type PackedState } f
 import { flopsPerToken } from "./flops.ts";
 import { onRanks } from "./parallel/ranks.ts";
 import { checkTraining, describePlan, planTraining } from "./plan/plan.ts";
-import { readStoredModel } from "./plan/stored.ts";
+import { checkStored, readStoredModel } from "./plan/stored.ts";
 import { checkBatches, type Ranks } from "./ranks.ts";
 import { mixedTokens } from "./sources/objective.ts";
 import { checkTuningPlaces, describeTuned, openTuned } from "./tuning.ts";
@@ -48,7 +48,9 @@ async function* finetuneOn(ranks: Ranks, options: TuningRunOptions): Job<Finetun
   checkBatches(options.accumulate, ranks);
   const kernels = loadKernels();
   const tokenizer = tokenizerOf(model);
-  const { config } = readStoredModel(model);
+  const stored = readStoredModel(model);
+  checkStored(model, stored, options);
+  const { config } = stored;
   const longest = Math.min(batchTokens, config.maxPositions, options.examples.maxLength ?? Infinity);
   const exampleOptions = { ...options.examples, maxLength: longest, seed, signal };
   const { examples, report } = yield* readExamples(tokenizer, data, exampleOptions);

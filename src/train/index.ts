@@ -62,7 +62,7 @@ export {
   type TrainingSpeed,
 } from "./plan/plan.ts";
 export { type FrozenSchemes, type TrainingShape } from "./plan/shape.ts";
-export { nf4Schemes, readStoredModel, type StoredModel } from "./plan/stored.ts";
+export { checkStored, nf4Schemes, readStoredModel, type StoredModel } from "./plan/stored.ts";
 export { flopsPerToken } from "./flops.ts";
 export {
   checkTuningPlaces,

@@ -12,6 +12,7 @@ import {
 } from "../model/index.ts";
 import { Failure } from "../protocol/errors.ts";
 import { loadTokenizer, type Tokenizer } from "../tokenizer/index.ts";
+import { checkWhole, readStoredModel } from "./plan/stored.ts";
 
 /** The shape of a fresh model; what the tokenizer decides is filled in. */
 export interface ModelShape {
@@ -148,19 +149,10 @@ export function checkpointModel(path: string, tokenizer: Tokenizer, length: numb
       `Give --length ${config.maxPositions} or less.`,
     );
   }
+  checkWhole(path, readStoredModel(path));
   return {
     config,
     parameters: countParameters(config),
-    make(kernels) {
-      const decoder = loadCheckpoint(path, kernels);
-      if (!decoder.head.weight) {
-        throw new Failure(
-          "usage",
-          `${path} is quantized, and only float weights are trained on.`,
-          "Give the checkpoint that it was made from.",
-        );
-      }
-      return decoder;
-    },
+    make: (kernels) => loadCheckpoint(path, kernels),
   };
 }

@@ -22,6 +22,7 @@ import { Failure } from "../protocol/errors.ts";
 import type { Tensor } from "../tensor/index.ts";
 import { copyTokenizer, tokenizerOf, type Tokenizer } from "../tokenizer/index.ts";
 import type { DataSource } from "./data/index.ts";
+import { checkStored, readStoredModel } from "./plan/stored.ts";
 
 export interface TuningSettings {
   /** "lora" trains adapters beside frozen weights, "full" the weights themselves. */
@@ -87,19 +88,13 @@ export function checkTuningPlaces(
 export function openTuned(kernels: Kernels, model: string, settings: TuningSettings): TunedModel {
   const { method, base, lora, seed } = settings;
   const tokenizer = tokenizerOf(model);
+  checkStored(model, readStoredModel(model), settings);
   const decoder = loadCheckpoint(model, kernels, frozenAs(method, base));
   if (tokenizer.vocabSize > decoder.config.vocabSize) {
     throw new Failure(
       "input",
       `${model}: the tokenizer has ${tokenizer.vocabSize} tokens and the model ${decoder.config.vocabSize}.`,
       "The tokenizer belongs to another model.",
-    );
-  }
-  if (method === "full" && !decoder.head.weight) {
-    throw new Failure(
-      "usage",
-      `${model} is quantized or a GGUF file, and only a checkpoint's float weights are trained as a whole.`,
-      "Tune it with adapters (--method lora), or give the checkpoint that it was made from.",
     );
   }
   const pairs = method === "lora" ? addLora(kernels, decoder, lora, seed) : [];

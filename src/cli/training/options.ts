@@ -5,6 +5,7 @@ import type { LoraOptions } from "../../model/index.ts";
 import type { HookSettings } from "../../flywheel/index.ts";
 import { precisions } from "../../kernels/index.ts";
 import {
+  finetuneDefaults,
   formatNames,
   parseDataSource,
   type OptimizerSettings,
@@ -26,9 +27,13 @@ export const tuningOptions = {
     values: ["stored", "nf4", "float"],
     help: "how frozen weights are held: as their file has them (the default), in 4 bits, or as float32",
   },
-  rank: { type: "integer", min: 1, max: 1024, default: 16, help: "rank of the adapters" },
-  alpha: { type: "number", min: 0.001, default: 32, help: "scale: the change counts alpha / rank" },
-  dropout: { type: "number", min: 0, max: 0.9, default: 0, help: "share of an adapter's inputs dropped in training" },
+  rank: { type: "integer", min: 1, max: 1024, help: `rank of the adapters (default ${finetuneDefaults.lora.rank})` },
+  alpha: {
+    type: "number",
+    min: 0.001,
+    help: `scale: the change counts alpha / rank (default ${finetuneDefaults.lora.alpha})`,
+  },
+  dropout: { type: "number", min: 0, max: 0.9, help: "share of an adapter's inputs dropped in training (default 0)" },
   rslora: { type: "boolean", help: "scale by alpha / sqrt(rank) instead" },
   dora: { type: "boolean", help: "train the length of each output's weights beside their direction" },
   target: {
@@ -44,10 +49,33 @@ export const tuningOptions = {
   },
 } as const;
 
+/** Throws Failure("usage") for options of adapters where the weights themselves are trained. */
 export function tuningSettings(options: OptionValues<typeof tuningOptions>): Omit<TuningSettings, "seed"> {
   const { method, base, rank, alpha, dropout, rslora, dora, target, weights } = options;
-  const lora: LoraOptions = { rank, alpha, targets: target.length > 0 ? target : "all-linear", dropout, rslora, dora };
+  const { lora: usual } = finetuneDefaults;
+  if (method === "full") refuseAdapterOptions({ base, rank, alpha, dropout, rslora, dora, target });
+  const lora: LoraOptions = {
+    rank: rank ?? usual.rank,
+    alpha: alpha ?? usual.alpha,
+    targets: target.length > 0 ? target : usual.targets,
+    dropout: dropout ?? 0,
+    rslora,
+    dora,
+  };
   return { method, lora, weights, ...(base !== undefined && { base }) };
+}
+
+function refuseAdapterOptions(
+  options: Record<string, string | number | boolean | readonly string[] | undefined>,
+): void {
+  const given = Object.entries(options).filter(
+    ([, value]) => value !== undefined && value !== false && !(Array.isArray(value) && value.length === 0),
+  );
+  if (given.length === 0) return;
+  const names = given.map(([name]) => `--${name}`).join(", ");
+  const what = given.length === 1 ? "is an option of adapters" : "are options of adapters";
+  const message = `${names} ${what}, and here the weights themselves are trained.`;
+  throw new Failure("usage", message, `Leave out ${names}, or train adapters.`);
 }
 
 /** Optimizer and schedule; their defaults are the caller's. */

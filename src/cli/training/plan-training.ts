@@ -5,6 +5,7 @@ import { formatBytes } from "../../engine/index.ts";
 import { resolveModel } from "../../hub/index.ts";
 import type { LoraOptions } from "../../model/index.ts";
 import {
+  checkStored,
   createMixSampler,
   finetuneDefaults,
   freshConfig,
@@ -107,11 +108,12 @@ function tunedShape(path: string, options: Options, shared: Omit<TrainingShape, 
   const shape = { ...shared, config, batchTokens, length };
   const { method, lora, base } = tuningSettings({
     ...options,
-    alpha: finetuneDefaults.lora.alpha,
-    dropout: 0,
+    alpha: undefined,
+    dropout: undefined,
     rslora: false,
     weights: "f32",
   });
+  checkStored(path, found, { method, ...(base !== undefined && { base }) });
   if (method === "full") return shape;
   return { ...shape, lora: lora satisfies LoraOptions, ...frozenOf(found, base) };
 }
