@@ -28,8 +28,8 @@ export function createExchange(
   { zeroGroup, whole, afterLayers, bucketBytes = defaultBucketBytes }: ExchangeOptions,
 ): Exchange | undefined {
   const { messages, limitSeconds, rank, size } = ranks;
-  if (messages === undefined) return undefined;
   checkGroup(zeroGroup, size);
+  if (messages === undefined) return undefined;
   const bucketLength = bucketBytes / Float32Array.BYTES_PER_ELEMENT;
   const buckets = dealParameters(parameters, { ranks: size, group: zeroGroup, bucketLength, whole, afterLayers });
   const shard = rank % zeroGroup;
@@ -143,6 +143,13 @@ export function createExchange(
 
 function checkGroup(zeroGroup: number, size: number): void {
   if (Number.isInteger(zeroGroup) && zeroGroup >= 1 && size % zeroGroup === 0) return;
+  if (size === 1) {
+    throw new Failure(
+      "usage",
+      `--zero ${zeroGroup}: this process trains alone, and has nobody to share its moments with.`,
+      "Start it under mpirun or srun, or leave out --zero.",
+    );
+  }
   throw new Failure(
     "usage",
     `--zero ${zeroGroup}: groups of ${zeroGroup} do not fill ${size} ranks.`,
