@@ -93,3 +93,11 @@ export const purposeNames: Record<Purpose, string> = {
   rated: "rated answers",
   prompt: "prompts",
 };
+
+/** The command that learns from what is read for a purpose. */
+export const commandOf: Record<Purpose, string> = {
+  tune: "`lianlu finetune`",
+  pair: "`lianlu prefer --method dpo`",
+  rated: "`lianlu prefer --method kto`",
+  prompt: "`lianlu prefer --method grpo`",
+};

@@ -77,7 +77,7 @@ test("a bad record is named with file, line, field and format; or left out and c
   );
   await assert.rejects(get(path), {
     kind: "input",
-    message: `${path}, line 2: no format knows a record with the fields instruction. It looks like prompts (prompt), and dialogues or texts to learn are wanted here.`,
+    message: `${path}, line 2: no format knows a record with the fields instruction. It looks like prompts (prompt), which \`lianlu prefer --method grpo\` learns from; dialogues or texts to learn are wanted here.`,
   });
   await assert.rejects(get(write("odd.jsonl", lines({ a: 1, b: 2 }))), {
     message: /line 1: no format knows a record with the fields a, b\. Known are: .*alpaca \{instruction, input, output/,
@@ -102,11 +102,17 @@ test("what a record is for decides how it is read", async () => {
     { role: "assistant", content: "b" },
   ];
   const rated = write("rated.jsonl", lines({ messages, label: true }));
-  await assert.rejects(get(rated), /It looks like rated answers \(rating\)/);
+  await assert.rejects(
+    get(rated),
+    /It looks like rated answers \(rating\), which `lianlu prefer --method kto` learns from/,
+  );
   assert.equal((await get(rated, "rated")).records[0]!.record.kind, "rated");
   assert.deepEqual(questions(await get(rated, "tune", { format: "messages" })), ["a"]);
   const pairs = write("pairs.jsonl", lines({ prompt: "a", chosen: "b", rejected: "c" }));
-  await assert.rejects(get(pairs), /It looks like preference pairs/);
+  await assert.rejects(
+    get(pairs),
+    /It looks like preference pairs \(preference\), which `lianlu prefer --method dpo` learns from/,
+  );
   await assert.rejects(get(pairs, "tune", { format: "preference" }), { kind: "usage", message: /holds no dialogues/ });
   await assert.rejects(get(pairs, "pair", { format: "preferense" }), {
     kind: "usage",

@@ -5,7 +5,15 @@ import { Failure } from "../../protocol/errors.ts";
 import type { Job } from "../../protocol/job.ts";
 import { isObject } from "./fields.ts";
 import { readFileRecords, type FileRecord } from "./files.ts";
-import { formatNamed, loadFormats, purposeNames, RecordFault, type NamedFormat, type RawRecord } from "./format.ts";
+import {
+  commandOf,
+  formatNamed,
+  loadFormats,
+  purposeNames,
+  RecordFault,
+  type NamedFormat,
+  type RawRecord,
+} from "./format.ts";
 import type { DataSource, Purpose, RecordPlace, RecordsOf } from "./record.ts";
 import { locateFiles, type LocatedFile } from "./sources.ts";
 
@@ -227,7 +235,9 @@ function unknownRecord(record: RawRecord, purpose: Purpose, formats: readonly Na
   const other = formats.find((each) => each.detect(record) && !each.purposes.includes(purpose));
   const known = `no format knows a record with the fields ${fields}`;
   if (other !== undefined) {
-    return `${known}. It looks like ${purposeNames[other.purposes[0]!]} (${other.name}), and ${purposeNames[purpose]} are wanted here`;
+    const like = other.purposes[0]!;
+    const looks = `It looks like ${purposeNames[like]} (${other.name}), which ${commandOf[like]} learns from`;
+    return `${known}. ${looks}; ${purposeNames[purpose]} are wanted here`;
   }
   const wanted = formats.filter((each) => each.purposes.includes(purpose));
   return `${known}. Known are: ${wanted.map(({ name, summary }) => `${name} ${summary}`).join("; ")}`;
