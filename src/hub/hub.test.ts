@@ -131,6 +131,11 @@ test("a model of the hub: the files that a decoder needs, at one commit, with th
   assert.equal(removeModel("owner/model", directory).bytes > weights.length, true);
   assert.deepEqual(listModels(directory), []);
   assert.throws(() => resolveModel("owner/model", directory), { kind: "input", message: /no fetched model/ });
+  const file = import.meta.filename;
+  assert.throws(() => resolveModel(file, directory), {
+    kind: "input",
+    message: /hub\.test\.ts is no model: .* expected/,
+  });
 });
 
 test("a broken download goes on where it stopped, and a changed byte is noticed", async () => {

@@ -108,7 +108,15 @@ function bytesBelow(folder: string): number {
  * Throws Failure("input") that says which models there are.
  */
 export function resolveModel(nameOrPath: string, directory = modelsDir()): string {
-  if (existsSync(nameOrPath)) return nameOrPath;
+  const place = statSync(nameOrPath, { throwIfNoEntry: false });
+  if (place?.isFile() && !/\.(gguf|bin)$/.test(nameOrPath)) {
+    throw new Failure(
+      "input",
+      `${nameOrPath} is no model: a checkpoint's directory, a .gguf file or llama2.c's .bin is expected.`,
+      "Give one of these, or the name of a fetched model (`lianlu model list`).",
+    );
+  }
+  if (place) return nameOrPath;
   const found = findModel(nameOrPath, directory);
   if (found) return found.path;
   throw noSuchModel(nameOrPath, directory);
