@@ -9,6 +9,7 @@ import {
   grpo,
   heldOut,
   heldOutPrompts,
+  inRunDirectory,
   judgeAnswer,
   loadVerifier,
   openModel,
@@ -111,7 +112,7 @@ export async function* grpoTune({ grpo: wanted, ...given }: GrpoTuneOptions): Jo
     store: rolloutStore(`${place.run.path}/rollouts`, place.key),
   });
   using tape = openTape(kernels, options);
-  return yield* runPreference({
+  const run = runPreference({
     name: "grpo",
     options,
     open,
@@ -125,6 +126,7 @@ export async function* grpoTune({ grpo: wanted, ...given }: GrpoTuneOptions): Jo
     counts: { examples: trained, heldOut: items.length - trained },
     batchesOf: (epochs) => Math.ceil((epochs * trained) / settings.prompts) * settings.innerSteps,
   });
+  return yield* inRunDirectory(place.run, run);
 }
 
 /** Prompts to train on, and behind them those that are held out. */

@@ -180,8 +180,21 @@ export function checkArtifactPlace(dir: string, kind: string): void {
  */
 export function claimDirectory(dir: string, target: string): void {
   refuseSecondWriter(target, dir);
-  mkdirSync(dir, { recursive: true });
+  makeDirectory(dir);
   writeFileSync(join(dir, WRITER_NAME), String(process.pid));
+}
+
+/**
+ * As `mkdir -p`. Node's own never ends where a file system says of a directory that may not be made that its parent is
+ * missing, as that of processes does.
+ */
+function makeDirectory(dir: string): void {
+  if (!existsSync(dirname(dir))) makeDirectory(dirname(dir));
+  try {
+    mkdirSync(dir);
+  } catch (error) {
+    if (!statSync(dir, { throwIfNoEntry: false })?.isDirectory()) throw error;
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 // Tuning a tiny checkpoint from end to end: adapters, quantized bases, all weights; and what is written.
 import assert from "node:assert/strict";
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -125,6 +125,14 @@ test("what is put beside the data as validation is what is validated on", async 
     notes.some((text) => text.startsWith("40 examples to train on, 2 held out;")),
     notes.join("\n"),
   );
+});
+
+test("a run that is refused leaves no directory behind", async () => {
+  const out = join(directory, "refused");
+  await assert.rejects(run({ out, webhook: "nowhere" }), /no http address/);
+  await assert.rejects(run({ out, optimizer: { ...options.optimizer!, kind: "muon" } }), /muon moves the matrices/);
+  await assert.rejects(run({ out, zero: 2 }), /trains alone/);
+  assert.ok(!existsSync(`${out}.training`));
 });
 
 test("a tokenizer from another model is refused", async () => {

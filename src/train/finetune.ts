@@ -10,6 +10,7 @@ import { onRanks } from "./parallel/ranks.ts";
 import { checkTraining, describePlan, planTraining } from "./plan/plan.ts";
 import { checkStored, readStoredModel } from "./plan/stored.ts";
 import { checkBatches, type Ranks } from "./ranks.ts";
+import { inRunDirectory } from "./run-directory.ts";
 import { mixedTokens } from "./sources/objective.ts";
 import { checkTuningPlaces, describeTuned, openTuned } from "./tuning.ts";
 import { finishTuned, heldOut, openPlace, openTape, trainTuned, type TuningRun } from "./tuning-run.ts";
@@ -91,7 +92,7 @@ async function* finetuneOn(ranks: Ranks, options: TuningRunOptions): Job<Finetun
     shape,
     flopsPerToken: flopsPerToken(config, meanLength(batch), { frozen: options.method === "lora" }),
   };
-  const { result, before, trainableParameters } = yield* trainTuned(parts);
+  const { result, before, trainableParameters } = yield* inRunDirectory(place.run, trainTuned(parts));
   const figures = {
     trainableParameters,
     steps: result.steps,

@@ -16,6 +16,7 @@ export {
   type GivenRunOptions,
   type TuningRunOptions,
 } from "./tuning-settings.ts";
+export { inRunDirectory } from "./run-directory.ts";
 export { heldOut, openPlace, openTape, type OpenPlace } from "./tuning-run.ts";
 export {
   pretrain,

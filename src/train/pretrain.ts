@@ -18,7 +18,7 @@ import { checkTraining, describePlan, describeSpeed, planTraining, planTrainingS
 import type { TrainingShape } from "./plan/shape.ts";
 import { onRanks } from "./parallel/ranks.ts";
 import { checkBatches, type Ranks } from "./ranks.ts";
-import { openRunDirectory } from "./run-directory.ts";
+import { inRunDirectory, openRunDirectory } from "./run-directory.ts";
 import { scheduleOver, type ScheduleSettings } from "./schedule.ts";
 import { accumulateAt, batchesOf, lengthsOver, stepsOf, type LengthStage } from "./sources/lengths.ts";
 import { createMixSampler, type MixOptions, type MixState } from "./sources/mix.ts";
@@ -170,101 +170,107 @@ async function* pretrainOn(ranks: Ranks, given: PretrainOptions): Job<PretrainRe
 
   const inputs = await hashInputs(settings, from);
   const run = openRunDirectory(out, { ...shaping, ...inputHashes(inputs, settings) }, ranks);
-  for (const text of run.notes) yield { type: "note", text };
-  const baselines = fitBaselines(sources, config.vocabSize);
-  yield {
-    type: "note",
-    text: `Validation loss to beat, nats a token: unigram ${baselines.unigram.toFixed(3)}, trigram ${baselines.trigram.toFixed(3)}.`,
-  };
-  const decoder = make(kernels, options.seed);
-  const trained = [...namedTensors(decoder).values()];
-  makeTrainable(kernels, trained);
-  const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer, { ranks, zeroGroup: zero });
-  using tape = createTape(withPrecision(kernels, options.precision ?? "f32"), { recording: true });
+  return yield* inRunDirectory(run, trainInPlace());
 
-  const mostSteps = stepsInSources(sources, options);
-  if (run.steps === undefined) {
-    const sampler = createMixSampler(mix, mixOptions);
-    const pass = (): void => {
-      for (let i = ranks.rank; i < accumulate; i += ranks.size) {
-        runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens, options);
+  async function* trainInPlace(): Job<PretrainResult> {
+    for (const text of run.notes) yield { type: "note", text };
+    const baselines = fitBaselines(sources, config.vocabSize);
+    yield {
+      type: "note",
+      text: `Validation loss to beat, nats a token: unigram ${baselines.unigram.toFixed(3)}, trigram ${baselines.trigram.toFixed(3)}.`,
+    };
+    const decoder = make(kernels, options.seed);
+    const trained = [...namedTensors(decoder).values()];
+    makeTrainable(kernels, trained);
+    const optimizer = createOptimizer(kernels, decoder, trained, options.optimizer, { ranks, zeroGroup: zero });
+    using tape = createTape(withPrecision(kernels, options.precision ?? "f32"), { recording: true });
+
+    const mostSteps = stepsInSources(sources, options);
+    if (run.steps === undefined) {
+      const sampler = createMixSampler(mix, mixOptions);
+      const pass = (): void => {
+        for (let i = ranks.rank; i < accumulate; i += ranks.size) {
+          runBatch(tape, decoder, sampler.next(), 1 / options.batchTokens, options);
+        }
+        optimizer.exchange?.finish(tape);
+      };
+      const wanted =
+        until === "epochs"
+          ? mostSteps
+          : "steps" in until
+            ? until.steps
+            : stepsWithin(until.minutes * 60_000 * stepShare, optimizer, pass);
+      run.decideSteps(Math.min(wanted, mostSteps));
+      if (!(typeof until === "object" && "minutes" in until)) {
+        yield { type: "note", text: describeSpeed(planTrainingSpeed(shape), run.steps!) };
       }
-      optimizer.exchange?.finish(tape);
-    };
-    const wanted =
-      until === "epochs"
-        ? mostSteps
-        : "steps" in until
-          ? until.steps
-          : stepsWithin(until.minutes * 60_000 * stepShare, optimizer, pass);
-    run.decideSteps(Math.min(wanted, mostSteps));
-    if (!(typeof until === "object" && "minutes" in until)) {
-      yield { type: "note", text: describeSpeed(planTrainingSpeed(shape), run.steps!) };
+      if (wanted > mostSteps) yield { type: "note", text: `The sources are used up after ${mostSteps} steps.` };
     }
-    if (wanted > mostSteps) yield { type: "note", text: `The sources are used up after ${mostSteps} steps.` };
-  }
-  const totalSteps = run.steps!;
-  const batches = batchesOf(totalSteps, accumulate, batchWarmupSteps);
-  const stages = options.lengths ?? [{ length: options.length, share: 1 }];
-  const lengthAt = lengthsOver(stages, batches);
-  const names = list.map(({ name }) => name);
-  const result = yield* train({
-    ...watchSettings(options),
-    name: "pretrain",
-    tape,
-    decoder,
-    optimizer,
-    ranks,
-    schedule: scheduleOver(totalSteps, options.schedule),
-    objective: mixedTokens(
+    const totalSteps = run.steps!;
+    const batches = batchesOf(totalSteps, accumulate, batchWarmupSteps);
+    const stages = options.lengths ?? [{ length: options.length, share: 1 }];
+    const lengthAt = lengthsOver(stages, batches);
+    const names = list.map(({ name }) => name);
+    const result = yield* train({
+      ...watchSettings(options),
+      name: "pretrain",
+      tape,
       decoder,
-      names,
-      (state) => createMixSampler(mix, { ...mixOptions, lengthAt }, state as MixState | undefined),
-      options,
-    ),
-    accumulate: (step) => accumulateAt(step, accumulate, batchWarmupSteps),
-    validation: watchedBatches(list, mixOptions, watchedMost),
-    validateEvery: options.validateEvery,
-    workDirectory: run.path,
-    snapshotEvery: options.snapshotEvery,
-    flopsPerToken: flopsPerToken(config, meanLength(batch)),
-    hooks: hooks?.({ kernels, decoder, tokenizer }, run.path) ?? [],
-    signal,
-  });
-  const validation = validateAll(tape, decoder, list, mixOptions);
-
-  const figures = {
-    parameters,
-    steps: result.steps,
-    validationLoss: validation.total,
-    unigramLoss: baselines.unigram,
-    trigramLoss: baselines.trigram,
-    tokensPerSecond: result.tokensPerSecond,
-  };
-  if (ranks.rank === 0) await write();
-  ranks.meet();
-  run.remove();
-  return { ...figures, validationLosses: validation.bySource, curve: result.curve };
-
-  async function write(): Promise<void> {
-    const artifact = {
-      kind: "checkpoint",
-      inputs,
-      options: { ...shaping, sources: settings, steps: totalSteps, config },
-      seed: options.seed,
-    };
-    await writeArtifact(out, artifact, (directory) => {
-      saveCheckpoint(directory, decoder, sources.tokenizerDirectory);
-      // Kept so that training can be taken up again, and compared.
-      copyFileSync(result.stateFile!, join(directory, "training-state.safetensors"));
-      copyRecords(run.path, directory);
-      const bySource = Object.fromEntries(names.map((name) => [`validationLoss/${name}`, validation.bySource[name]!]));
-      return Promise.resolve({
-        ...figures,
-        trainLoss: result.lastLoss,
-        ...(names.length > 1 && bySource),
-      });
+      optimizer,
+      ranks,
+      schedule: scheduleOver(totalSteps, options.schedule),
+      objective: mixedTokens(
+        decoder,
+        names,
+        (state) => createMixSampler(mix, { ...mixOptions, lengthAt }, state as MixState | undefined),
+        options,
+      ),
+      accumulate: (step) => accumulateAt(step, accumulate, batchWarmupSteps),
+      validation: watchedBatches(list, mixOptions, watchedMost),
+      validateEvery: options.validateEvery,
+      workDirectory: run.path,
+      snapshotEvery: options.snapshotEvery,
+      flopsPerToken: flopsPerToken(config, meanLength(batch)),
+      hooks: hooks?.({ kernels, decoder, tokenizer }, run.path) ?? [],
+      signal,
     });
+    const validation = validateAll(tape, decoder, list, mixOptions);
+
+    const figures = {
+      parameters,
+      steps: result.steps,
+      validationLoss: validation.total,
+      unigramLoss: baselines.unigram,
+      trigramLoss: baselines.trigram,
+      tokensPerSecond: result.tokensPerSecond,
+    };
+    if (ranks.rank === 0) await write();
+    ranks.meet();
+    run.remove();
+    return { ...figures, validationLosses: validation.bySource, curve: result.curve };
+
+    async function write(): Promise<void> {
+      const artifact = {
+        kind: "checkpoint",
+        inputs,
+        options: { ...shaping, sources: settings, steps: totalSteps, config },
+        seed: options.seed,
+      };
+      await writeArtifact(out, artifact, (directory) => {
+        saveCheckpoint(directory, decoder, sources.tokenizerDirectory);
+        // Kept so that training can be taken up again, and compared.
+        copyFileSync(result.stateFile!, join(directory, "training-state.safetensors"));
+        copyRecords(run.path, directory);
+        const bySource = Object.fromEntries(
+          names.map((name) => [`validationLoss/${name}`, validation.bySource[name]!]),
+        );
+        return Promise.resolve({
+          ...figures,
+          trainLoss: result.lastLoss,
+          ...(names.length > 1 && bySource),
+        });
+      });
+    }
   }
 }
 

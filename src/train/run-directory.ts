@@ -5,6 +5,7 @@ import { join, resolve } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { claimDirectory, environmentFailure } from "../formats/manifest.ts";
 import { Failure } from "../protocol/errors.ts";
+import type { Job } from "../protocol/job.ts";
 import { alone, type Ranks } from "./ranks.ts";
 import { hasSnapshot } from "./snapshot.ts";
 
@@ -17,6 +18,18 @@ export interface RunDirectory {
   /** What to tell of options that differ from those of an earlier start of this run. */
   readonly notes: readonly string[];
   remove(): void;
+  /** Removes it where it has no snapshot, and so nothing to lose. */
+  abandon(): void;
+}
+
+/** Does work in a run's directory, which does not stay behind where the work is refused before there is a snapshot. */
+export async function* inRunDirectory<Result>(run: RunDirectory, work: Job<Result>): Job<Result> {
+  try {
+    return yield* work;
+  } catch (error) {
+    if (error instanceof Failure && (error.kind === "usage" || error.kind === "input")) run.abandon();
+    throw error;
+  }
 }
 
 /**
@@ -59,6 +72,7 @@ export function openRunDirectory(out: string, options: Record<string, unknown>, 
     },
     notes: directory?.notes ?? [],
     remove: () => directory?.remove(),
+    abandon: () => directory?.abandon(),
   };
 }
 
@@ -71,6 +85,7 @@ function openOwn(out: string, options: Record<string, unknown>): RunDirectory {
   let changes: Change[][] = [];
   const notes: string[] = [];
   const plain = JSON.parse(JSON.stringify(options)) as Record<string, unknown>;
+  const remove = (): void => rmSync(path, { recursive: true, force: true });
   const write = (): void => {
     try {
       writeFileSync(file, `${JSON.stringify({ options: plain, steps, changes }, null, 2)}\n`);
@@ -114,7 +129,10 @@ function openOwn(out: string, options: Record<string, unknown>): RunDirectory {
       write();
     },
     notes,
-    remove: () => rmSync(path, { recursive: true, force: true }),
+    remove,
+    abandon() {
+      if (!hasSnapshot(path)) remove();
+    },
   };
 }
 

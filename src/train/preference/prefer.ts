@@ -10,6 +10,7 @@ import { readPairs, readRatings, readRecords, type DataSource } from "../data/in
 import type { Objective } from "../objective.ts";
 import { onRanks } from "../parallel/ranks.ts";
 import type { Ranks } from "../ranks.ts";
+import { inRunDirectory } from "../run-directory.ts";
 import { checkTuningPlaces, type TunedModel } from "../tuning.ts";
 import { heldOut, openPlace, openTape, type OpenPlace } from "../tuning-run.ts";
 import type { GivenRunOptions, TuningRunOptions } from "../tuning-settings.ts";
@@ -72,15 +73,18 @@ async function* preferOn(ranks: Ranks, { objective: wanted, ...given }: PreferOp
   const place = await openPlace(options, { objective: wanted }, ranks);
   using tape = openTape(open.kernels, options);
   const walk = { rows: options.batchTokens, seed: options.seed, padId: open.tuned.decoder.config.padTokenId };
-  const context = { options, open, place, tape, walk };
+  return yield* inRunDirectory(place.run, preferBy(wanted, { options, open, place, tape, walk }));
+}
+
+function preferBy(wanted: PreferenceObjective, context: Context): Job<PreferenceResult> {
   switch (wanted.kind) {
     case "dpo":
     case "orpo":
-      return yield* preferPairs(context, wanted);
+      return preferPairs(context, wanted);
     case "kto":
-      return yield* preferRated(context, wanted);
+      return preferRated(context, wanted);
     case "reward":
-      return yield* trainReward(context, wanted);
+      return trainReward(context, wanted);
     default:
       return wanted satisfies never;
   }
