@@ -1,5 +1,6 @@
 // The plan of a run beside the run: the same bytes, and refusals that say what would fit.
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { test } from "node:test";
 import { loadKernels, type Kernels } from "../../kernels/index.ts";
 import { adapterTensors, addLora, initializeDecoder, makeTrainable, namedTensors } from "../../model/index.ts";
@@ -12,6 +13,7 @@ import { createOptimizer } from "../optimizer.ts";
 import { runBatch } from "../step.ts";
 import { checkTraining, planTraining, planTrainingSpeed } from "./plan.ts";
 import { runShadow, type TrainingShape } from "./shape.ts";
+import { checkStored, readStoredModel } from "./stored.ts";
 
 const config = tinyConfig("llama", {
   vocabSize: 64,
@@ -118,6 +120,14 @@ test("what does not fit is refused, with changes that would make it fit", () => 
   const tuned = planTraining(large, { memoryBytes: memory.weights });
   assert.ok(tuned.refusal?.ways.some(({ change }) => change === "LoRA on a base of nf4"));
   assert.ok(!tuned.refusal?.ways.some(({ change }) => change.startsWith("--layers")));
+});
+
+test("AWQ is neither tuned as it is stored nor as a whole, but as NF4", () => {
+  const path = join(import.meta.dirname, "../../model/packed/fixtures/awq");
+  const stored = readStoredModel(path);
+  assert.throws(() => checkStored(path, stored, { method: "lora" }), /in AWQ's or GPTQ's 4 bits/);
+  assert.throws(() => checkStored(path, stored, { method: "full" }), /only a checkpoint's float weights/);
+  checkStored(path, stored, { method: "lora", base: "nf4" });
 });
 
 test("smaller batches take less than a batch that was given", () => {
