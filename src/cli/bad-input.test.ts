@@ -229,10 +229,10 @@ test("a second process does not train in the same place, and a quantized model i
   child.kill("SIGINT");
   assert.equal((await ended).code, 130);
   assert.equal((await run(["quantize", base, "--out", place("small")])).code, 0);
-  const whole = ["finetune", place("small"), "--data", dialogues, "--out", place("none"), "--steps", "2"];
+  const whole = ["finetune", place("small"), "--data", dialogues, "--out", place("whole"), "--steps", "2"];
   await refused([...whole, "--method", "full"], 2, /small is quantized/);
   await refused([...whole, "--method", "full", "--rank", "2", "--dora"], 2, /--rank, --dora are options of adapters/);
-  assert.ok(!existsSync(place("none.training")));
+  assert.ok(!existsSync(place("whole.training")));
   const onto = ["pretrain", tokens, "--from", base, "--out", `${base}/`, "--steps", "1"];
   await refused(onto, 2, /place of the model itself/);
 });
