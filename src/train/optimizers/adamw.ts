@@ -50,7 +50,8 @@ export function createAdamW(
 ): Optimizer {
   return createFromUpdates(
     kernels,
-    parameters.map((parameter) => adamWUpdate(kernels, parameter, settings, exchange?.own(parameter))),
+    parameters,
+    (parameter, range) => adamWUpdate(kernels, parameter, settings, range),
     settings,
     exchange,
   );

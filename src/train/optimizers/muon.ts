@@ -57,11 +57,14 @@ export function createMuon(
     orthogonalizers.set(key, orthogonalizer);
     return orthogonalizer;
   };
-  const updates = parameters.map((parameter) => {
-    const range = exchange?.own(parameter);
-    return matrices.has(parameter)
-      ? muonUpdate(kernels, parameter, orthogonalizerOf, settings, range)
-      : adamWUpdate(kernels, parameter, settings, range);
-  });
-  return createFromUpdates(kernels, updates, settings, exchange);
+  return createFromUpdates(
+    kernels,
+    parameters,
+    (parameter, range) =>
+      matrices.has(parameter)
+        ? muonUpdate(kernels, parameter, orthogonalizerOf, settings, range)
+        : adamWUpdate(kernels, parameter, settings, range),
+    settings,
+    exchange,
+  );
 }

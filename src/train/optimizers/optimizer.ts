@@ -62,14 +62,15 @@ export interface Optimizer {
   step(step: number, learningRate: number): number;
 }
 
-/** Puts updates together. Gradients are scaled down to the global norm `clip`; 0 does not clip. */
+/** One update a parameter, of the part that this rank owns. Gradients are scaled down to the global norm `clip`; 0 does not clip. */
 export function createFromUpdates(
   kernels: Kernels,
-  updates: readonly ParameterUpdate[],
+  parameters: readonly Tensor[],
+  updateOf: (parameter: Tensor, range: Range | undefined) => ParameterUpdate,
   { clip }: { clip: number },
   exchange?: Exchange,
 ): Optimizer {
-  const parameters = updates.map(({ parameter }) => parameter);
+  const updates = parameters.map((parameter) => updateOf(parameter, exchange?.own(parameter)));
   let before: Floats | undefined;
   const skip = (): void => {
     for (const parameter of parameters) parameter.hasGrad = false;

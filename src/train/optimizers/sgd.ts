@@ -62,7 +62,8 @@ export function createSgd(
 ): Optimizer {
   return createFromUpdates(
     kernels,
-    parameters.map((parameter) => sgdUpdate(kernels, parameter, settings, exchange?.own(parameter))),
+    parameters,
+    (parameter, range) => sgdUpdate(kernels, parameter, settings, range),
     settings,
     exchange,
   );

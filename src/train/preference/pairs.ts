@@ -74,14 +74,11 @@ export function orpo(options: PairObjectiveOptions, { beta }: { beta: number }):
   });
 }
 
-function pairObjective(
-  options: PairObjectiveOptions,
-  { averaged, lossOf, partNames = [] }: PairLossOf,
-): Objective<GroupBatch> {
-  const { decoder, pairs } = options;
+/** Of an objective over pairs, where its batches come from and what they count. */
+export function overPairs(options: PairObjectiveOptions): Pick<Objective<GroupBatch>, "sampler" | "tokens" | "weight"> {
+  const { pairs } = options;
   const lengths = pairs.map(groupLength);
   return {
-    partNames: [...pairPartNames, ...partNames],
     sampler: (from) =>
       createGroupSampler(
         lengths,
@@ -91,6 +88,17 @@ function pairObjective(
       ),
     tokens: ({ batch }) => batch.ids.length,
     weight: ({ groups }) => groups.length,
+  };
+}
+
+function pairObjective(
+  options: PairObjectiveOptions,
+  { averaged, lossOf, partNames = [] }: PairLossOf,
+): Objective<GroupBatch> {
+  const { decoder } = options;
+  return {
+    partNames: [...pairPartNames, ...partNames],
+    ...overPairs(options),
     run(tape, batch, gradientScale) {
       const trained = gradientScale !== 0;
       const answers = answerLogprobs(tape, decoder, batch, trained, options);

@@ -5,8 +5,8 @@ import type { Objective } from "../objective.ts";
 import type { PassOptions } from "../step.ts";
 import { hiddenStates } from "./logprobs.ts";
 import { rewardLoss, type RewardLossOptions } from "./losses/reward.ts";
-import { createGroupSampler, groupLength, placeGroups, type GroupBatch, type GroupWalkState } from "./packing.ts";
-import { rewardPartNames, rewardParts, type PairObjectiveOptions } from "./pairs.ts";
+import type { GroupBatch } from "./packing.ts";
+import { overPairs, rewardPartNames, rewardParts, type PairObjectiveOptions } from "./pairs.ts";
 
 /** Rewards [sequences, 1]: v_head [1, hidden] times the hidden state of each sequence's last token. */
 export function sequenceRewards(
@@ -27,18 +27,10 @@ export function reward(
   options: PairObjectiveOptions & { valueHead: Tensor },
   loss: RewardLossOptions,
 ): Objective<GroupBatch> {
-  const { decoder, pairs, valueHead } = options;
+  const { decoder, valueHead } = options;
   return {
     partNames: rewardPartNames,
-    sampler: (from) =>
-      createGroupSampler(
-        pairs.map(groupLength),
-        options,
-        (groups) => placeGroups(pairs, groups, options),
-        from as GroupWalkState | undefined,
-      ),
-    tokens: ({ batch }) => batch.ids.length,
-    weight: ({ groups }) => groups.length,
+    ...overPairs(options),
     run(tape, batch, gradientScale) {
       const trained = gradientScale !== 0;
       const rewards = sequenceRewards(tape, decoder, valueHead, batch, trained, options);
